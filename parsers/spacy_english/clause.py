@@ -1,0 +1,34 @@
+"""The clause: what is known at one point of a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spatialguide_parsers.spacy_english.elements import Element
+
+Group = tuple[int, ...]
+
+
+@dataclass
+class Clause:
+    """What the reader knows at one point of a sentence. Groups are indices of objects.
+
+    subject, outer: of the clause, and of the clause around a relative one.
+    figure: what the next phrase is about; None after something that is not there ("no dog").
+    nearest, topic, mentioned: the last noun, the first subject, and all nouns of the sentence.
+    host, guests: "a host with guests".
+    waiting: opening phrases that have no figure yet.
+    before, opening: kind of the last element, and whether a clause opens here.
+    """
+
+    subject: Group = ()
+    outer: Group = ()
+    figure: Group | None = ()
+    nearest: Group = ()
+    host: Group = ()
+    guests: Group = ()
+    waiting: list[tuple[Element, Group]] = field(default_factory=list)
+    before: str = "stop"
+    opening: bool = True
+    topic: Group = ()
+    mentioned: Group = ()

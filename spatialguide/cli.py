@@ -1,0 +1,188 @@
+"""The command line.
+
+Exit codes: 0 done, 1 an error that the message explains, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from spatialguide.config import GuideConfig, load_config, make_config
+from spatialguide.errors import SpatialGuideError
+
+app = typer.Typer(
+    help="Draw prompts the way round they say.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(help="Benchmarks that print tables.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+out, err = Console(), Console(stderr=True)
+
+PromptArgument = Annotated[str, typer.Argument(help='What to draw, such as "a cat to the left of a dog".')]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML configuration.")]
+PresetOption = Annotated[str | None, typer.Option(help="Starting point: balanced or paper.")]
+StepsOption = Annotated[int | None, typer.Option(help="Sampling steps.")]
+StrengthOption = Annotated[float | None, typer.Option(help="Guidance strength; 0 draws what the plain model draws.")]
+SchedulerOption = Annotated[str | None, typer.Option(help="diffusers scheduler, such as DDIM.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def _config(path: Path | None, preset: str | None, **overrides: Any) -> GuideConfig:
+    given = {key: value for key, value in overrides.items() if value not in (None, {}, False)}
+    if path is not None and preset is not None:
+        raise typer.BadParameter("give --config or --preset, not both: a configuration names its preset itself")
+    return load_config(path, **given) if path is not None else make_config(preset or "balanced", **given)
+
+
+def _say_warnings(quiet: bool) -> None:
+    """Warnings as one plain line each, on standard error."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if not quiet and category.__module__.startswith("spatialguide"):
+            err.print(f"[yellow]warning:[/] {message}", highlight=False, soft_wrap=True)
+
+    warnings.simplefilter("always")
+    warnings.showwarning = show
+
+
+def _silence_libraries() -> None:
+    """Keep the libraries' own progress bars and notes out of our output."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    for name in ("diffusers", "transformers", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@app.command()
+def generate(
+    prompt: PromptArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("out.png"),
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Draw it unguided too, and write both side by side with detected boxes.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the starting noise.")] = 0,
+    steps: StepsOption = None,
+    strength: StrengthOption = None,
+    scheduler: SchedulerOption = None,
+    backend: Annotated[str | None, typer.Option(help="Model: see `spatialguide plugins`.")] = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when the prompt has no relation.")] = False,
+    trace: Annotated[Path | None, typer.Option(help="Write the trace of every guided step as JSON.")] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate a guided image."""
+    _say_warnings(quiet)
+    _silence_libraries()
+    guidance = {} if strength is None else {"strength": strength}
+    settings = _config(
+        config, preset, steps=steps, scheduler=scheduler, backend=backend, strict=strict, guidance=guidance
+    )
+    from spatialguide.images import check_writable
+    from spatialguide.render import render
+
+    check_writable(output)
+    with err.status("loading the model", spinner="dots") if not (quiet or as_json) else nullcontext() as status:
+        report = render(prompt, settings, output, seed=seed, compare=compare, trace=trace, say=getattr(status, "update", None))
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    elif not quiet:
+        out.print(f"[bold]{output}[/]  {report['description']}", highlight=False, soft_wrap=True)
+        for name, verdict in report.get("verdicts", {}).items():
+            out.print(f"  {name}: {verdict}", highlight=False)
+
+
+@app.command()
+def parse(
+    prompt: PromptArgument,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the objects and relations that a prompt is understood to hold."""
+    _say_warnings(quiet=False)
+    from spatialguide.guide import SpatialGuide
+
+    scene = SpatialGuide(_config(config, None)).parse(prompt)
+    if as_json:
+        typer.echo(scene.model_dump_json(indent=2))
+        return
+    objects = Table("#", "object", "attributes", "count", "characters", title="Objects", title_justify="left")
+    for number, item in enumerate(scene.objects):
+        count = "several" if item.count is None else str(item.count)
+        objects.add_row(str(number), item.text, ", ".join(item.attributes), count, f"{item.span.start}-{item.span.end}")
+    relations = Table("subject", "relation", "of", title="Relations", title_justify="left")
+    for edge in scene.relations:
+        grounds = " and ".join(scene.name(i) for i in edge.objects)
+        relations.add_row(scene.name(edge.subject), edge.predicate, grounds)
+    out.print(objects, relations)
+    for line in scene.ignored:
+        out.print(f"[yellow]ignored:[/] {line}", highlight=False)
+
+
+@app.command()
+def plugins(as_json: JsonOption = False) -> None:
+    """List what is registered, and which distribution it comes from."""
+    from spatialguide.registry import default_registry
+
+    items = list(default_registry())
+    if as_json:
+        rows = [{"kind": i.kind, "name": i.name, "distribution": i.distribution, "module": i.module} for i in items]
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("kind", "name", "distribution", "module")
+    for item in items:
+        table.add_row(item.kind, item.name, item.distribution, item.module)
+    out.print(table)
+
+
+@bench.command()
+def visor(
+    prompts: Annotated[int, typer.Option(help="Number of prompts, spread evenly over names and relations.", min=4)] = 100,
+    images: Annotated[int, typer.Option(help="Images per prompt.", min=1)] = 4,
+    batch: Annotated[int, typer.Option(help="Prompts per batch.", min=1)] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of prompts and of the first image.")] = 0,
+    steps: StepsOption = None,
+    strength: StrengthOption = None,
+    scheduler: SchedulerOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of unguided images above guided ones.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the VISOR protocol on the backend's own vocabulary: unguided against guided, same seeds."""
+    _say_warnings(quiet=False)
+    _silence_libraries()
+    guidance = {} if strength is None else {"strength": strength}
+    settings = _config(config, preset, steps=steps, scheduler=scheduler, guidance=guidance)
+    from spatialguide.evaluation.benchmark import run_visor
+
+    report = run_visor(settings, prompts=prompts, images=images, batch=batch, seed=seed, sheet=sheet, console=err)
+    typer.echo(json.dumps(report.as_dict())) if as_json else out.print(report.table())
+
+
+def main() -> None:
+    """Entry point: spatialguide's own errors become one line and exit code 1."""
+    try:
+        app()
+    except SpatialGuideError as error:
+        err.print(f"[bold red]error:[/] {' '.join(str(error).split())}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)

@@ -1,0 +1,161 @@
+"""Configuration: pydantic models, read from YAML or keyword arguments alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from spatialguide.errors import ConfigError, suggestion
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class TermConfig(BaseModel):
+    """One loss term: its weight in the sum; all other keys are the term's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    weight: float = 1.0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is handed to the term's constructor."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class GuidanceConfig(BaseModel):
+    """How the denoiser is guided.
+
+    strength: eta in mode "paper"; in mode "relative" a fraction of ||eps_cond - eps_uncond||. 0 switches guidance off.
+    window: part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on.
+    map_size: side to which maps are resized (anti-aliased) before the statistics, as the paper does; None keeps
+        each layer's own resolution.
+    settle: in mode "relative", scale the correction by how far the worst relation is from holding with
+        `settle_margin`, so that it fades out once the scene is right.
+    """
+
+    model_config = _STRICT
+
+    mode: Literal["relative", "paper"] = "relative"
+    strength: float = Field(default=3.0, ge=0)
+    window: tuple[float, float] = (0.0, 0.6)
+    map_size: int | None = Field(default=None, ge=4)
+    settle: bool = True
+    settle_margin: float = Field(default=0.25, gt=0)
+
+    @field_validator("window")
+    @classmethod
+    def _ordered(cls, window: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= window[0] < window[1] <= 1:
+            raise ValueError("window must be two fractions with 0 <= start < stop <= 1")
+        return window
+
+
+class GuideConfig(BaseModel):
+    """Everything that shapes an image apart from the prompt and the seed."""
+
+    model_config = _STRICT
+
+    backend: str = "tiny"
+    parser: str = "spacy"
+    detector: str = "tiny"
+    steps: int | None = Field(default=None, ge=1, description="sampling steps; the backend's usual number if not given")
+    guidance_scale: float | None = Field(default=None, ge=0, description="classifier-free guidance scale")
+    width: int | None = Field(default=None, ge=8)
+    height: int | None = Field(default=None, ge=8)
+    scheduler: str | None = Field(default=None, description="diffusers scheduler class, such as DDIMScheduler")
+    scheduler_options: dict[str, Any] = Field(default_factory=dict)
+    strict: bool = Field(default=False, description="raise instead of warning when there is nothing to guide")
+    guidance: GuidanceConfig = GuidanceConfig()
+    losses: dict[str, TermConfig] = Field(
+        default_factory=lambda: {
+            "alignment": TermConfig(weight=1.0),
+            "presence": TermConfig(weight=1.0),
+            "balance": TermConfig(weight=1.0),
+        }
+    )
+
+
+#: Named starting points. `paper` is InfSplign's own set-up (arXiv 2512.17851): eta 1000 on every step, maps resized
+#: to 64x64, DDPM with trailing spacing, 50 steps, CFG 7.5.
+PRESETS: dict[str, dict[str, Any]] = {
+    "balanced": {},
+    "paper": {
+        "steps": 50,
+        "guidance_scale": 7.5,
+        "scheduler": "DDPMScheduler",
+        "scheduler_options": {"timestep_spacing": "trailing"},
+        "guidance": {"mode": "paper", "strength": 1000.0, "window": (0.0, 1.0), "map_size": 64, "settle": False},
+        "losses": {
+            "alignment": {"weight": 1.0, "alpha": 0.75, "margin": 0.25, "activation": "gelu", "levels": ("coarse", "mid")},
+            "presence": {"weight": 1.0, "levels": ("coarse",)},
+            "balance": {"weight": 1.0, "levels": ("mid",)},
+        },
+    },
+}
+
+
+def make_config(preset: str = "balanced", **overrides: Any) -> GuideConfig:
+    """A configuration from a preset and overrides; nested sections merge key by key.
+
+    Raises:
+        ConfigError: unknown preset or key (the message names the nearest valid one), or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"no preset is called '{preset}'.{suggestion(preset, PRESETS)}")
+    return _validated(_merged(PRESETS[preset], overrides), "configuration")
+
+
+def load_config(path: str | Path, **overrides: Any) -> GuideConfig:
+    """Read YAML; the key `preset` names the starting point.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds a wrong key or value.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read configuration '{path}': {error}") from error
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"'{path}' must hold keys and values, not {type(data).__name__}")
+    preset = data.pop("preset", "balanced")
+    if preset not in PRESETS:
+        raise ConfigError(f"'{path}': no preset is called '{preset}'.{suggestion(str(preset), PRESETS)}")
+    return _validated(_merged(_merged(PRESETS[preset], data), overrides), f"'{path}'")
+
+
+def _merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in extra.items():
+        old = merged.get(key)
+        plain = value.model_dump() if isinstance(value, BaseModel) else value
+        # Naming the losses states the whole set: a term left out is switched off.
+        merged[key] = _merged(old, plain) if isinstance(old, dict) and isinstance(plain, dict) and key != "losses" else plain
+    return merged
+
+
+def _validated(data: dict[str, Any], where: str) -> GuideConfig:
+    try:
+        return GuideConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {explain(error, GuideConfig)}") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault of a validation in one line, with the nearest valid key for an unknown one."""
+    fault = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        owner: Any = model
+        for part in fault["loc"][:-1]:
+            owner = owner.model_fields[part].annotation if part in getattr(owner, "model_fields", {}) else None
+        known = getattr(owner, "model_fields", {})
+        return f"unknown key '{path}'.{suggestion(str(fault['loc'][-1]), known)}"
+    return f"'{path}': {fault['msg']}"

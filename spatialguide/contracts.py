@@ -1,0 +1,159 @@
+"""What each kind of plugin must be. These are the types that hooks register; the registry checks them.
+
+Nothing heavy is imported here, so that listing plugins or parsing a prompt does not load torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from spatialguide.scene import Scene
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from spatialguide.statistics import ObjectStatistics
+
+
+class LossTerm(BaseModel, ABC):
+    """One weighted term of the guidance loss. Subclass it; the fields are the term's options in the configuration.
+
+    `levels` names the attention levels whose layers the term reads; the term averages over those layers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    levels: tuple[str, ...] = ("coarse", "mid")
+
+    @abstractmethod
+    def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
+        """Score images that share one scene.
+
+        Args:
+            statistics: object statistics of the layers at `levels`, tensors of shape (images, layers, objects).
+            scene: the scene; object i of the scene is object i of the statistics.
+            relations: relation plugins by predicate name.
+
+        Returns:
+            Tensor of shape (images,), differentiable; lower is better.
+        """
+
+
+@runtime_checkable
+class Relation(Protocol):
+    """A spatial predicate.
+
+    Attributes:
+        name: predicate in scenes, such as "left_of".
+        phrases: what prompts call it, in lower case, such as "to the left of".
+        grounds: how many objects stand on its right-hand side.
+        converse: name of the predicate that holds with subject and object exchanged, or None.
+        direction: unit step (x, y) from ground to subject, y growing downwards; None where there is none.
+            Relations whose directions form a cycle are reported as contradictory.
+    """
+
+    name: str
+    phrases: tuple[str, ...]
+    grounds: int
+    converse: str | None
+    direction: tuple[float, float] | None
+
+    def distance(self, subject: Any, *grounds: Any) -> Any:
+        """Signed distance in image sides, positive when the relation holds.
+
+        Args:
+            subject: centroid; x is subject[..., 0], y is subject[..., 1], both in [0, 1], y growing downwards.
+            grounds: centroids of the same shape. Tensors and numpy arrays both work.
+        """
+        ...
+
+
+class Parser(Protocol):
+    """Turns a prompt into a scene. Registered as a factory: called once with keyword options, then used as a function."""
+
+    def __call__(self, prompt: str) -> Scene:
+        """Parse one prompt. Raises PromptError for a prompt that cannot be parsed at all."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Module names of the cross-attention layers to observe, by level: {"coarse": (...), "mid": (...)}."""
+
+    levels: Mapping[str, tuple[str, ...]]
+
+    def __iter__(self) -> Any:
+        """Pairs (level, module name), coarse level first, in the order given."""
+        return ((level, name) for level, names in self.levels.items() for name in names)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A backend's usual settings, used where the configuration leaves them open."""
+
+    steps: int
+    guidance_scale: float
+    width: int
+    height: int
+
+
+class Backend(ABC):
+    """A diffusers pipeline and how to guide it. Registered as a class or factory called without arguments."""
+
+    generation: ClassVar[Generation]
+    #: Object names that the model can draw; None when it is not limited to a list.
+    vocabulary: tuple[str, ...] | None = None
+
+    @abstractmethod
+    def load(self) -> Any:
+        """Return the pipeline, ready to call."""
+
+    @abstractmethod
+    def layers(self, pipeline: Any) -> Layers:
+        """Cross-attention layers to observe in the pipeline's denoiser."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One detected object: box is (x0, y0, x1, y1) in pixels, score in [0, 1]."""
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+
+    @property
+    def centroid(self) -> tuple[float, float]:
+        """Centre of the box in pixels."""
+        x0, y0, x1, y1 = self.box
+        return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+class Detector(Protocol):
+    """Finds objects in images. Registered as a class or factory called without arguments."""
+
+    def __call__(self, images: Sequence[Image], labels: Sequence[str]) -> list[list[Detection]]:
+        """Detect the labels in each image; one list per image, best score first."""
+        ...
+
+
+@dataclass(frozen=True)
+class DirectionalRelation:
+    """A relation that holds when the subject lies on one side of its ground: a ready-made `Relation`."""
+
+    name: str
+    phrases: tuple[str, ...]
+    direction: tuple[float, float]
+    converse: str | None = None
+    grounds: int = field(default=1, init=False)
+
+    def distance(self, subject: Any, *grounds: Any) -> Any:
+        """Component of (subject - ground) along the direction (InfSplign, signed centroid distance)."""
+        (ground,) = grounds
+        dx, dy = self.direction
+        return (subject[..., 0] - ground[..., 0]) * dx + (subject[..., 1] - ground[..., 1]) * dy

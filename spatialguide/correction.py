@@ -1,0 +1,86 @@
+"""From a loss gradient to a correction of the denoiser's output, with the same meaning for every parametrisation.
+
+The correction is defined on the predicted noise: eps_hat = eps + delta, with delta along +grad L, which moves the predicted
+x0 down the loss (InfSplign, arXiv 2512.17851). With x = alpha x0 + sigma eps at a fixed x,
+
+    v-prediction  v = alpha eps - sigma x0:  delta_v  = delta / alpha
+    x0-prediction:                           delta_x0 = -delta sigma / alpha
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spatialguide.errors import UnsupportedPipelineError
+
+#: delta / alpha diverges at high noise, where alpha goes to zero.
+MIN_ALPHA = 0.1
+#: Without classifier-free guidance there is no eps_uncond; the usual size of the difference stands in for it.
+NO_CFG_FRACTION = 0.1
+
+
+def norms(tensor: Tensor) -> Tensor:
+    """Euclidean norm of each sample, shaped to broadcast over it, float32."""
+    flat = torch.linalg.vector_norm(tensor.float().flatten(1), dim=1)
+    return flat.view(-1, *([1] * (tensor.ndim - 1)))
+
+
+def paper_correction(gradient: Tensor, eta: float, prediction_type: str, alpha: float) -> Tensor:
+    """eta * gradient, converted to the denoiser's output space.
+
+    Args:
+        gradient: of the loss with respect to the denoiser's input, (images, channels, height, width).
+        eta: the paper's strength (1000).
+        prediction_type: "epsilon", "v_prediction" or "sample".
+        alpha: signal rate at this timestep, sqrt(alphas_cumprod).
+    """
+    delta = eta * gradient
+    floored = max(alpha, MIN_ALPHA)
+    if prediction_type == "epsilon":
+        return delta
+    if prediction_type == "v_prediction":
+        return delta / floored
+    if prediction_type == "sample":
+        return -delta * ((1 - alpha**2) ** 0.5 / floored)
+    raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}'")
+
+
+def relative_correction(
+    gradient: Tensor, fraction: float, prediction_type: str, conditional: Tensor, unconditional: Tensor | None
+) -> Tensor:
+    """Correction with norm `fraction` * ||eps_cond - eps_uncond||, per image.
+
+    The conversion factor of the output space divides out: it scales the correction and the difference alike.
+
+    Args:
+        gradient: as in `paper_correction`; a zero gradient gives a zero correction.
+        conditional, unconditional: the denoiser's two predictions; without the second, a fixed share of the first
+            stands for the difference.
+    """
+    if prediction_type not in ("epsilon", "v_prediction", "sample"):
+        raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}'")
+    if unconditional is None:
+        reference = NO_CFG_FRACTION * norms(conditional)
+    else:
+        reference = norms(conditional.float() - unconditional.float())
+    sign = -1.0 if prediction_type == "sample" else 1.0
+    size = norms(gradient)
+    return sign * fraction * reference * gradient / torch.where(size > 0, size, torch.ones_like(size))
+
+
+def signal_rate(scheduler: Any, timestep: float) -> float:
+    """alpha = sqrt(alphas_cumprod) at a timestep.
+
+    Raises:
+        UnsupportedPipelineError: the scheduler has no variance-preserving noise table.
+    """
+    table = getattr(scheduler, "alphas_cumprod", None)
+    if table is None:
+        raise UnsupportedPipelineError(
+            f"mode 'paper' needs a scheduler with alphas_cumprod; {type(scheduler).__name__} has none: use mode 'relative'"
+        )
+    index = min(max(round(timestep), 0), len(table) - 1)
+    return float(table[index]) ** 0.5

@@ -1,0 +1,1 @@
+"""Evaluation: does the picture show what the prompt says?"""

@@ -1,0 +1,209 @@
+"""The guidance step: observe -> statistics -> terms -> gradient -> corrected prediction.
+
+`Guidance.attached` puts two hooks on the denoiser. Given the batch [unconditional, conditional], the pre-hook runs the
+unconditional part without a graph and lets the pipeline's own call run the conditional part with one; the other hook scores
+the observed attention and adds the same correction to both parts. Classifier-free guidance is affine, so the pipeline's
+combined prediction moves by exactly that correction, whatever the pipeline, scheduler or guidance scale.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spatialguide.config import GuidanceConfig
+from spatialguide.correction import norms, paper_correction, relative_correction, signal_rate
+from spatialguide.errors import UnsupportedPipelineError
+from spatialguide.losses import LossSum
+from spatialguide.observer import AttentionObserver, Bindings
+from spatialguide.contracts import Layers
+from spatialguide.scene import Scene
+from spatialguide.trace import ImageStep, Step, Trace
+
+_ATTACHED = "_spatialguide_attached"
+
+
+@dataclass
+class _Pending:
+    """A guided call between its two hooks."""
+
+    observer: AttentionObserver
+    sample: Tensor
+    timestep: float
+    index: int
+    unconditional: Tensor | None
+
+
+@dataclass
+class Guidance:
+    """Guides one pipeline for given scenes.
+
+    Args:
+        pipeline: a diffusers pipeline with a UNet.
+        scenes: one per prompt of the batch.
+        bindings: token positions per scene and object.
+        layers: cross-attention layers to observe.
+        losses: weighted sum of loss terms.
+        config: strength, window, and so on.
+    """
+
+    pipeline: Any
+    scenes: Sequence[Scene]
+    bindings: Bindings
+    layers: Layers
+    losses: LossSum
+    config: GuidanceConfig
+    trace: Trace
+    _pending: _Pending | None = None
+    _nested: bool = False
+
+    @contextmanager
+    def attached(self) -> Iterator[Trace]:
+        """Guide every call of the pipeline inside the block; afterwards the pipeline is as it was.
+
+        Raises:
+            UnsupportedPipelineError: the pipeline cannot be guided, or is guided already.
+        """
+        denoiser: nn.Module = self.pipeline.unet
+        if getattr(denoiser, _ATTACHED, False):
+            raise UnsupportedPipelineError("this pipeline is guided already: leave the other attach() block first")
+        trainable = [p for p in denoiser.parameters() if p.requires_grad]
+        handles = [
+            denoiser.register_forward_pre_hook(self._before, with_kwargs=True),
+            denoiser.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+        ]
+        setattr(denoiser, _ATTACHED, True)
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        try:
+            yield self.trace
+        finally:
+            for handle in handles:
+                handle.remove()
+            delattr(denoiser, _ATTACHED)
+            for parameter in trainable:
+                parameter.requires_grad_(True)
+
+    # --- the hooks ---------------------------------------------------------------------------------------------
+
+    def _before(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the unconditional part; hand on the conditional part with a graph."""
+        if self._nested:
+            return None
+        call = inspect.signature(type(denoiser).forward).bind(denoiser, *args, **kwargs).arguments
+        call.update(call.pop("kwargs", {}))
+        del call["self"]
+        timestep = float(torch.as_tensor(call["timestep"]).flatten()[0])
+        index = self._guided_step(timestep)
+        if index is None:
+            return None
+        if torch.is_inference_mode_enabled():
+            raise UnsupportedPipelineError("guidance needs gradients: call the pipeline outside torch.inference_mode()")
+        sample: Tensor = call["sample"]
+        batch, parts = sample.shape[0], self._parts()
+        if batch % (parts * len(self.scenes)):
+            raise UnsupportedPipelineError(
+                f"the denoiser got {batch} samples, which {len(self.scenes)} prompts in {parts} parts do not divide: "
+                "call the pipeline with the prompts that were attached"
+            )
+        images = batch // parts
+        unconditional = None
+        if parts == 2:
+            self._nested = True
+            try:
+                with torch.no_grad():
+                    output = denoiser(**{**_rows(call, slice(0, images), batch), "return_dict": False})
+                unconditional = output[0]
+            finally:
+                self._nested = False
+        call = _rows(call, slice(batch - images, batch), batch)
+        observer = AttentionObserver(denoiser, self.layers)
+        observer.__enter__()
+        call["sample"] = call["sample"].detach().requires_grad_()
+        self._pending = _Pending(observer, call["sample"], timestep, index, unconditional)
+        return (), call
+
+    def _after(self, denoiser: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        """Score the conditional part, and add the correction to both parts."""
+        pending = self._pending
+        if self._nested or pending is None:
+            return None
+        self._pending = None
+        pending.observer.__exit__(None, None, None)
+        if output is None:  # the forward raised; its error is on its way
+            return None
+        conditional = (output[0] if isinstance(output, tuple) else output.sample).detach()
+        correction = self._correction(pending, conditional)
+        parts = [conditional] if pending.unconditional is None else [pending.unconditional, conditional]
+        corrected = torch.cat([part + correction.to(part.dtype) for part in parts])
+        return (corrected, *output[1:]) if isinstance(output, tuple) else type(output)(sample=corrected)
+
+    # --- the step ----------------------------------------------------------------------------------------------
+
+    def _correction(self, pending: _Pending, conditional: Tensor) -> Tensor:
+        """The step on one screen: maps, statistics, terms, gradient, correction; recorded in the trace."""
+        with torch.enable_grad():
+            scored = self.losses(pending.observer, self.scenes, self.bindings, pending.sample)
+            # Half-precision gradients underflow: scale the loss up and the gradient down again.
+            scale = 1.0 if pending.sample.dtype == torch.float32 else 2.0**10
+            if scored.total.requires_grad:
+                (gradient,) = torch.autograd.grad(scored.total * scale, pending.sample)
+            else:
+                gradient = torch.zeros_like(pending.sample)
+        gradient = gradient.float() / scale
+        finite = scored.finite & gradient.flatten(1).isfinite().all(dim=1)
+        gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, torch.zeros_like(gradient))
+        correction = self._scaled(gradient, pending, conditional)
+        if self.config.mode == "relative" and self.config.settle:
+            correction = correction * scored.unmet(self.config.settle_margin).view(-1, 1, 1, 1)
+        self._record(pending, scored.images, gradient, correction, finite)
+        return correction
+
+    def _scaled(self, gradient: Tensor, pending: _Pending, conditional: Tensor) -> Tensor:
+        kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
+        if self.config.mode == "relative":
+            return relative_correction(gradient, self.config.strength, kind, conditional, pending.unconditional)
+        alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
+        return paper_correction(gradient, self.config.strength, kind, alpha)
+
+    def _record(
+        self, pending: _Pending, images: list[ImageStep | None], gradient: Tensor, correction: Tensor, finite: Tensor
+    ) -> None:
+        sizes = zip(norms(gradient).flatten().tolist(), norms(correction).flatten().tolist(), finite.tolist(), strict=True)
+        rows = [
+            ImageStep(image.terms, image.loss, image.centroids, before, after, not ok) if image else None
+            for image, (before, after, ok) in zip(images, sizes, strict=True)
+        ]
+        self.trace.steps.append(Step(pending.index, pending.timestep, tuple(rows)))
+
+    def _guided_step(self, timestep: float) -> int | None:
+        """Index of this sampling step if it is to be guided. Keyed on the timestep: some schedulers call twice a step."""
+        if self.config.strength == 0 or not any(scene.objects for scene in self.scenes):
+            return None
+        timesteps = self.pipeline.scheduler.timesteps
+        index = int((timesteps.float() - timestep).abs().argmin())
+        start, stop = self.config.window
+        return index if start <= index / len(timesteps) < stop else None
+
+    def _parts(self) -> int:
+        """How many parts the pipeline's batch has: with classifier-free guidance two, without it one."""
+        if getattr(self.pipeline, "do_perturbed_attention_guidance", False):
+            raise UnsupportedPipelineError("perturbed-attention guidance cannot be combined with spatial guidance yet")
+        return 2 if self.pipeline.do_classifier_free_guidance else 1
+
+
+def _rows(value: Any, rows: slice, batch: int) -> Any:
+    """The given samples of a call's arguments, through nested dicts and sequences."""
+    if isinstance(value, Tensor):
+        return value[rows] if value.ndim and value.shape[0] == batch else value
+    if isinstance(value, dict):
+        return {key: _rows(item, rows, batch) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_rows(item, rows, batch) for item in value)
+    return value

@@ -1,0 +1,321 @@
+"""SpatialGuide: the public face. Prompt in, guided images out, or a guided block around a pipeline that the user has."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatialguide.config import GuideConfig, load_config, make_config
+from spatialguide.contracts import Backend, Layers
+from spatialguide.errors import (
+    InvalidPluginError,
+    NoRelationError,
+    ObjectWarning,
+    PluginError,
+    PromptError,
+    SpatialGuideError,
+    UnguidedWarning,
+    UnsupportedPipelineError,
+)
+from spatialguide.planning import check_scene
+from spatialguide.registry import Registry, default_registry
+from spatialguide.scene import Scene
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from spatialguide.trace import Trace
+
+
+@dataclass(frozen=True)
+class Result:
+    """Images of one call, prompt after prompt, with what made them.
+
+    metadata: JSON-ready description (prompts, scenes, seeds, configuration, version), one dict per image.
+    """
+
+    images: list[Image]
+    scenes: tuple[Scene, ...]
+    trace: Trace
+    metadata: list[dict[str, Any]]
+
+    @property
+    def scene(self) -> Scene:
+        """The first prompt's scene."""
+        return self.scenes[0]
+
+
+class SpatialGuide:
+    """Draws prompts the way round they say.
+
+    Args:
+        config: a full configuration; without it, `preset` and keyword overrides make one.
+        preset: name of a starting point, see `spatialguide.config.PRESETS`.
+        registry: plugins; all installed ones by default.
+        overrides: configuration keys, such as backend="tiny", steps=20, guidance={"strength": 2.0}.
+
+    Raises:
+        ConfigError: an unknown key or a value out of range.
+
+    >>> guide = SpatialGuide(steps=20)
+    >>> guide.parse("a cat to the left of a dog").describe()
+    'objects: cat, dog; relations: cat left_of dog'
+    """
+
+    def __init__(
+        self,
+        config: GuideConfig | None = None,
+        *,
+        preset: str = "balanced",
+        registry: Registry | None = None,
+        **overrides: Any,
+    ) -> None:
+        if config is not None and (overrides or preset != "balanced"):
+            raise TypeError("give either a whole config, or a preset and overrides")
+        self.config = config if config is not None else make_config(preset, **overrides)
+        self.registry = registry if registry is not None else default_registry()
+
+    @classmethod
+    def from_config(cls, path: str | Path, **overrides: Any) -> SpatialGuide:
+        """A guide from a YAML file; keyword overrides win."""
+        return cls(load_config(path, **overrides))
+
+    # --- what the prompt says ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _parser(self) -> Any:
+        factory = self.registry.get("parsers", self.config.parser)
+        return _made(self.registry, "parsers", self.config.parser, lambda: factory(relations=self.registry.relations()))
+
+    def parse(self, prompt: str) -> Scene:
+        """Parse a prompt into a scene, and check that it can hold.
+
+        Raises:
+            PromptError: the prompt is empty or no text.
+            ContradictionError: its relations cannot hold together.
+        """
+        if not isinstance(prompt, str):
+            raise PromptError(f"a prompt must be text, not {type(prompt).__name__}")
+        if not prompt.strip():
+            raise PromptError('the prompt is empty: say what to draw, such as "a cat to the left of a dog"')
+        scene = _made(self.registry, "parsers", self.config.parser, lambda: self._parser(prompt))
+        if not isinstance(scene, Scene):
+            source = self.registry.origin("parsers", self.config.parser).distribution
+            raise InvalidPluginError(
+                f"parser '{self.config.parser}' of distribution '{source}' returned {type(scene).__name__}, not a Scene"
+            )
+        check_scene(scene, self.registry.relations())
+        return scene
+
+    def _scenes(self, prompts: Sequence[str], scenes: Scene | Sequence[Scene] | None) -> tuple[Scene, ...]:
+        if scenes is None:
+            found = tuple(self.parse(prompt) for prompt in prompts)
+        else:
+            found = (scenes,) if isinstance(scenes, Scene) else tuple(scenes)
+            if len(found) != len(prompts):
+                raise PromptError(f"{len(prompts)} prompts need as many scenes, not {len(found)}")
+            for scene, prompt in zip(found, prompts, strict=True):
+                if scene.prompt != prompt:
+                    raise PromptError(f"the scene belongs to another prompt: '{scene.prompt}', not '{prompt}'")
+                check_scene(scene, self.registry.relations())
+        for scene in found:
+            if not scene.relations:
+                message = f"no relation found in '{scene.prompt}' ({scene.describe()}{_reasons(scene)})"
+                if self.config.strict:
+                    raise NoRelationError(f"{message}: name two objects and where one is, or leave out strict")
+                warnings.warn(f"{message}: generating without guidance", UnguidedWarning, stacklevel=4)
+        return found
+
+    # --- a pipeline of the user's ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def attach(
+        self,
+        pipeline: Any,
+        prompt: str | Sequence[str],
+        *,
+        scene: Scene | Sequence[Scene] | None = None,
+        layers: Layers | None = None,
+    ) -> Iterator[Trace]:
+        """Guide a diffusers pipeline that the caller runs inside the block.
+
+            with guide.attach(pipe, prompt) as trace:
+                image = pipe(prompt).images[0]
+
+        Args:
+            pipeline: any diffusers pipeline with a UNet.
+            prompt: the prompt or prompts that the pipeline will be called with, in order.
+            scene: scenes made by hand; parsed from the prompts if not given.
+            layers: attention layers to observe; the decoder's two coarsest levels if not given.
+
+        Yields:
+            The trace, filled as the pipeline runs.
+
+        Raises:
+            PromptError, ContradictionError, BindingError, UnsupportedPipelineError: before anything is touched.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        with self._attached(pipeline, self._scenes(prompts, scene), layers) as trace:
+            yield trace
+
+    @contextmanager
+    def _attached(self, pipeline: Any, scenes: tuple[Scene, ...], layers: Layers | None) -> Iterator[Trace]:
+        from spatialguide.binding import bind, pipeline_tokenizers
+        from spatialguide.guidance import Guidance
+        from spatialguide.losses import LossSum, make_terms
+        from spatialguide.observer import decoder_layers
+        from spatialguide.trace import Trace
+
+        if not hasattr(pipeline, "unet") or not hasattr(pipeline, "scheduler"):
+            raise UnsupportedPipelineError(f"{type(pipeline).__name__} has no unet and scheduler: only UNet pipelines can be guided")
+        # A scene without relations is drawn as the plain pipeline draws it.
+        guided = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
+        tokenizers = pipeline_tokenizers(pipeline)
+        losses = LossSum(
+            make_terms(self.config.losses, self.registry), self.registry.relations(), self.config.guidance.map_size
+        )
+        guidance = Guidance(
+            pipeline=pipeline,
+            scenes=guided,
+            bindings=[bind(s, tokenizers) for s in guided],
+            layers=layers or decoder_layers(pipeline.unet),
+            losses=losses,
+            config=self.config.guidance,
+            trace=Trace(),
+        )
+        with guidance.attached() as trace:
+            yield trace
+
+    # --- the configured backend --------------------------------------------------------------------------------------
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The configured backend plugin.
+
+        Raises:
+            UnknownPluginError: no backend has the name.
+        """
+        factory = self.registry.get("backends", self.config.backend)
+        backend = _made(self.registry, "backends", self.config.backend, factory)
+        if not isinstance(backend, Backend):
+            source = self.registry.origin("backends", self.config.backend).distribution
+            raise InvalidPluginError(
+                f"backend '{self.config.backend}' of distribution '{source}' made {type(backend).__name__}, not a Backend"
+            )
+        return backend
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The backend's pipeline, loaded on first use, with the configured scheduler.
+
+        Raises:
+            ConfigError: diffusers has no such scheduler.
+        """
+        pipeline = _made(self.registry, "backends", self.config.backend, self.backend.load)
+        if self.config.scheduler is not None:
+            from spatialguide.schedulers import make_scheduler
+
+            pipeline.scheduler = make_scheduler(self.config.scheduler, pipeline.scheduler, self.config.scheduler_options)
+        return pipeline
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        seed: int = 0,
+        images_per_prompt: int = 1,
+        scene: Scene | Sequence[Scene] | None = None,
+        guided: bool = True,
+        progress: bool = False,
+    ) -> Result:
+        """Generate images.
+
+        Args:
+            prompt: one prompt or several.
+            seed: image i of the call, counted over prompts and images, starts from seed + i, whatever the batch.
+            images_per_prompt: images for each prompt.
+            scene: scenes made by hand instead of parsed ones.
+            guided: False draws what the plain pipeline draws from the same seeds.
+            progress: show the pipeline's progress bar.
+
+        Raises:
+            SpatialGuideError: bad input, with the cause and the remedy.
+        """
+        import torch
+
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts:
+            raise PromptError("no prompt was given")
+        if images_per_prompt < 1:
+            raise PromptError(f"images_per_prompt must be at least 1, not {images_per_prompt}")
+        scenes = self._scenes(prompts, scene)
+        self._warn_unknown_objects(scenes)
+        pipeline = self.pipeline
+        pipeline.set_progress_bar_config(disable=not progress)
+        seeds = [seed + i for i in range(len(prompts) * images_per_prompt)]
+        generation = self.backend.generation
+        arguments = {
+            "prompt": prompts,
+            "num_images_per_prompt": images_per_prompt,
+            "num_inference_steps": self.config.steps or generation.steps,
+            "guidance_scale": generation.guidance_scale if self.config.guidance_scale is None else self.config.guidance_scale,
+            "width": self.config.width or generation.width,
+            "height": self.config.height or generation.height,
+            "generator": [torch.Generator().manual_seed(s) for s in seeds],
+        }
+        if guided:
+            with self._attached(pipeline, scenes, self.backend.layers(pipeline)) as trace:
+                images = pipeline(**arguments).images
+        else:
+            from spatialguide.trace import Trace
+
+            trace, images = Trace(), pipeline(**arguments).images
+        metadata = [
+            self._metadata(scenes[i // images_per_prompt], seeds[i], guided and bool(trace.steps)) for i in range(len(seeds))
+        ]
+        return Result(images, scenes, trace, metadata)
+
+    def _metadata(self, scene: Scene, seed: int, guided: bool) -> dict[str, Any]:
+        return {
+            "spatialguide": version("spatialguide"),
+            "prompt": scene.prompt,
+            "seed": seed,
+            "guided": guided,
+            "scene": scene.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    def _warn_unknown_objects(self, scenes: Sequence[Scene]) -> None:
+        vocabulary = self.backend.vocabulary
+        if vocabulary is None:
+            return
+        unknown = sorted({o.text for s in scenes for o in s.objects if o.text.lower() not in vocabulary})
+        if unknown:
+            warnings.warn(
+                f"the {self.config.backend} model has never seen: {', '.join(unknown)}. It can draw: {', '.join(vocabulary)}",
+                ObjectWarning,
+                stacklevel=3,
+            )
+
+
+def _reasons(scene: Scene) -> str:
+    return f"; ignored: {', '.join(scene.ignored)}" if scene.ignored else ""
+
+
+def _made(registry: Registry, kind: str, name: str, make: Any) -> Any:
+    """Call into a plugin; an error that is not ours is reported with the plugin's origin."""
+    try:
+        return make()
+    except SpatialGuideError:
+        raise
+    except Exception as error:
+        source = registry.origin(kind, name).distribution
+        raise PluginError(
+            f"{kind.removesuffix('s')} '{name}' of distribution '{source}' raised {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,55 @@
+"""Hook specifications: how a plugin adds losses, relations, parsers, backends and detectors.
+
+A plugin is a module (or object) named by an entry point in the group "spatialguide". It implements any of these:
+
+    import spatialguide
+
+    @spatialguide.hookimpl
+    def spatialguide_losses(register):
+        register("my_term", MyTerm)
+
+Contracts of the registered things are in `spatialguide.contracts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pluggy
+
+from spatialguide.contracts import Backend, Detector, LossTerm, Parser, Relation
+
+GROUP = "spatialguide"
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@hookspec
+def spatialguide_losses(register: Callable[[str, type[LossTerm]], None]) -> None:
+    """Register loss terms: register(name, subclass of LossTerm)."""
+
+
+@hookspec
+def spatialguide_relations(register: Callable[[str, Relation], None]) -> None:
+    """Register relations: register(name, Relation); the relation's own name must be the same."""
+
+
+@hookspec
+def spatialguide_parsers(register: Callable[[str, Callable[..., Parser]], None]) -> None:
+    """Register parsers: register(name, factory); the factory is called with relations={name: Relation}."""
+
+
+@hookspec
+def spatialguide_backends(register: Callable[[str, Callable[[], Backend]], None]) -> None:
+    """Register backends: register(name, factory without arguments that returns a Backend)."""
+
+
+@hookspec
+def spatialguide_detectors(register: Callable[[str, Callable[[], Detector]], None]) -> None:
+    """Register detectors: register(name, factory without arguments that returns a Detector)."""
+
+
+@hookspec
+def spatialguide_modules() -> Iterable[str | Any]:
+    """Name further modules (dotted names) of this distribution that are plugins too."""

@@ -1,0 +1,145 @@
+"""The weighted sum of loss terms over the scenes of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from spatialguide.config import TermConfig, explain
+from spatialguide.contracts import LossTerm, Relation
+from spatialguide.errors import ConfigError, InvalidPluginError, PluginError, SpatialGuideError
+from spatialguide.observer import AttentionObserver, Bindings
+from spatialguide.registry import Registry
+from spatialguide.scene import Scene
+from spatialguide.statistics import ObjectStatistics, object_statistics
+from spatialguide.trace import ImageStep
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss term, its weight, and where it came from."""
+
+    name: str
+    term: LossTerm
+    weight: float
+    distribution: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Loss of a batch.
+
+    total: scalar, sum over images, differentiable. finite: (images,), whether every term was finite.
+    images: per image, for the trace. distances: per image, signed distances of its relations, mean over layers.
+    """
+
+    total: Tensor
+    finite: Tensor
+    images: list[ImageStep | None]
+    distances: list[Tensor]
+
+    def unmet(self, margin: float) -> Tensor:
+        """How far each image's worst relation is from holding with `margin`, in [0, 1]; 1 without relations."""
+        worst = [
+            ((margin - d) / margin).clamp(0, 1).amax() if d.numel() else torch.ones((), device=self.total.device)
+            for d in self.distances
+        ]
+        return torch.stack(worst)
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """sum_k weight_k * term_k(statistics, scene), per image.
+
+    Args:
+        terms: from `make_terms`.
+        relations: relation plugins by predicate.
+        map_size: see `GuidanceConfig.map_size`.
+    """
+
+    terms: tuple[Term, ...]
+    relations: Mapping[str, Relation]
+    map_size: int | None = None
+
+    def __call__(
+        self, observer: AttentionObserver, scenes: Sequence[Scene], bindings: Bindings, sample: Tensor
+    ) -> Scored:
+        """Score every image of the observed batch, which holds the images of each scene one after another."""
+        per_scene = sample.shape[0] // len(scenes)
+        size = (sample.shape[-2], sample.shape[-1])
+        total = torch.zeros((), device=sample.device)
+        finite: list[Tensor] = []
+        images: list[ImageStep | None] = []
+        distances: list[Tensor] = []
+        for number, (scene, tokens) in enumerate(zip(scenes, bindings, strict=True)):
+            rows = slice(number * per_scene, (number + 1) * per_scene)
+            if not scene.objects:
+                finite.append(torch.ones(per_scene, dtype=torch.bool, device=sample.device))
+                images += [None] * per_scene
+                distances += [torch.zeros(0, device=sample.device)] * per_scene
+                continue
+            statistics = object_statistics(observer.maps(rows, tokens, size), self.map_size)
+            values = {term.name: self._value(term, statistics, scene, per_scene) for term in self.terms}
+            loss = sum((term.weight * values[term.name] for term in self.terms), torch.zeros(per_scene, device=sample.device))
+            good = torch.stack([value.isfinite() for value in values.values()]).all(dim=0) if values else loss.isfinite()
+            # A term that is not finite for one image must not spoil the others.
+            total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
+            finite.append(good)
+            distances += list(self._distances(statistics, scene))
+            images += _image_steps(values, loss, statistics)
+        return Scored(total, torch.cat(finite), images, distances)
+
+    def _value(self, term: Term, statistics: ObjectStatistics, scene: Scene, images: int) -> Tensor:
+        where = f"loss '{term.name}' of distribution '{term.distribution}'"
+        try:
+            value = term.term(statistics.at(term.term.levels), scene, self.relations)
+        except SpatialGuideError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{where} raised {type(error).__name__}: {error}") from error
+        if not isinstance(value, Tensor) or value.shape != (images,):
+            got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise InvalidPluginError(f"{where} returned {got}; it must return a tensor of shape ({images},)")
+        return value
+
+    def _distances(self, statistics: ObjectStatistics, scene: Scene) -> Tensor:
+        """(images, relations), without a graph."""
+        centroid = statistics.centroid.detach().mean(dim=1)
+        columns = [
+            self.relations[edge.predicate].distance(centroid[:, edge.subject], *(centroid[:, g] for g in edge.objects))
+            for edge in scene.relations
+        ]
+        return torch.stack(columns, dim=1) if columns else centroid.new_zeros(centroid.shape[0], 0)
+
+
+def _image_steps(values: Mapping[str, Tensor], loss: Tensor, statistics: ObjectStatistics) -> list[ImageStep | None]:
+    terms = {name: value.detach().tolist() for name, value in values.items()}
+    centroids = statistics.centroid.detach().mean(dim=1).tolist()
+    return [
+        ImageStep(
+            {name: numbers[i] for name, numbers in terms.items()}, total, tuple((x, y) for x, y in centroids[i]), 0.0, 0.0, False
+        )
+        for i, total in enumerate(loss.detach().tolist())
+    ]
+
+
+def make_terms(losses: Mapping[str, TermConfig], registry: Registry) -> tuple[Term, ...]:
+    """Build the configured loss terms.
+
+    Raises:
+        UnknownPluginError: no such loss.
+        ConfigError: a term does not know an option, or a value is out of range.
+    """
+    terms = []
+    for name, config in losses.items():
+        kind: type[LossTerm] = registry.get("losses", name)
+        try:
+            term = kind(**config.options)
+        except ValidationError as error:
+            raise ConfigError(f"losses.{name}: {explain(error, kind)}") from error
+        terms.append(Term(name, term, config.weight, registry.origin("losses", name).distribution))
+    return tuple(terms)

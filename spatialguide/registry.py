@@ -1,0 +1,197 @@
+"""The registry: finds plugins through entry points, checks what they register, and says where each thing came from."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from spatialguide import hookspecs
+from spatialguide.contracts import LossTerm, Relation
+from spatialguide.errors import (
+    DuplicatePluginError,
+    InvalidPluginError,
+    PluginImportError,
+    UnknownPluginError,
+    suggestion,
+)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One registered thing: its kind, name, value, and the distribution and module that brought it."""
+
+    kind: str
+    name: str
+    value: Any
+    distribution: str
+    module: str
+
+
+def _check_loss(name: str, value: Any) -> str | None:
+    if isinstance(value, type) and issubclass(value, LossTerm) and not inspect.isabstract(value):
+        return None
+    return "a loss must be a concrete subclass of spatialguide.LossTerm"
+
+
+def _check_relation(name: str, value: Any) -> str | None:
+    if not isinstance(value, Relation) or isinstance(value, type):
+        return "a relation must have name, phrases, grounds, converse, direction and distance() (spatialguide.Relation)"
+    if value.name != name:
+        return f"its own name is '{value.name}'"
+    if isinstance(value.phrases, str) or not all(isinstance(p, str) and p == p.lower() for p in value.phrases):
+        return "phrases must be a tuple of lower-case strings"
+    return None
+
+
+def _check_factory(name: str, value: Any) -> str | None:
+    return None if callable(value) else "it must be a class or a factory, something that can be called"
+
+
+_CHECKS: dict[str, Callable[[str, Any], str | None]] = {
+    "losses": _check_loss,
+    "relations": _check_relation,
+    "parsers": _check_factory,
+    "backends": _check_factory,
+    "detectors": _check_factory,
+}
+KINDS = tuple(_CHECKS)
+
+
+class Registry:
+    """Everything that plugins registered, by kind and name.
+
+    Args:
+        load_entry_points: read the installed distributions' entry points; tests switch it off.
+    """
+
+    def __init__(self, load_entry_points: bool = True) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._items: dict[str, dict[str, Registered]] = {kind: {} for kind in KINDS}
+        if load_entry_points:
+            for entry in sorted(entry_points(group=hookspecs.GROUP), key=lambda e: (_distribution(e), e.name)):
+                self._load(entry)
+
+    def _load(self, entry: EntryPoint) -> None:
+        source = _distribution(entry)
+        self.add(_imported(entry.load, f"{entry.name} = {entry.value}", source), source)
+
+    def add(self, plugin: Any, distribution: str = "(this program)") -> None:
+        """Register a plugin: a module or object with hook implementations.
+
+        Raises:
+            InvalidPluginError: it has no hook implementation, a hook has the wrong arguments, raises, or registers
+                something that the contract does not allow.
+            DuplicatePluginError: it registers a name that is taken.
+            PluginImportError: it names a module that cannot be imported.
+        """
+        module = getattr(plugin, "__name__", type(plugin).__name__)
+        where = f"plugin '{module}' of distribution '{distribution}'"
+        try:
+            if self._manager.register(plugin) is None:
+                return
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise InvalidPluginError(f"{where} does not fit the hook specifications: {error}") from error
+        callers = self._manager.get_hookcallers(plugin) or []
+        unknown = [name for name in dir(plugin) if name.startswith("spatialguide_") and self._is_unknown_hook(plugin, name)]
+        if unknown:
+            known = [f"spatialguide_{kind}" for kind in KINDS]
+            raise InvalidPluginError(f"{where} implements an unknown hook '{unknown[0]}'.{suggestion(unknown[0], known)}")
+        if not callers:
+            raise InvalidPluginError(f"{where} implements no hook: decorate its functions with @spatialguide.hookimpl")
+        for caller in callers:
+            self._call(caller.name, plugin, distribution, module, where)
+
+    def _is_unknown_hook(self, plugin: Any, name: str) -> bool:
+        marked = self._manager.parse_hookimpl_opts(plugin, name) is not None
+        return marked and not hasattr(hookspecs, name)
+
+    def _call(self, hook: str, plugin: Any, distribution: str, module: str, where: str) -> None:
+        kind = hook.removeprefix("spatialguide_")
+        others = [p for p in self._manager.get_plugins() if p is not plugin]
+        caller = self._manager.subset_hook_caller(hook, others)
+
+        def register(name: str, value: Any) -> None:
+            self._register(Registered(kind, name, value, distribution, module), where)
+
+        try:
+            results = caller() if hook == "spatialguide_modules" else caller(register=register)
+        except (InvalidPluginError, DuplicatePluginError, PluginImportError):
+            raise
+        except Exception as error:
+            raise InvalidPluginError(f"{where}: hook {hook} raised {type(error).__name__}: {error}") from error
+        if hook == "spatialguide_modules":
+            for name in (name for names in results for name in names):
+                self.add(_imported(lambda n=name: importlib.import_module(n), name, distribution), distribution)
+        elif results:
+            raise InvalidPluginError(
+                f"{where}: hook {hook} returned {results[0]!r}; it must return nothing and call register(name, value)"
+            )
+
+    def _register(self, item: Registered, where: str) -> None:
+        if not isinstance(item.name, str) or not item.name:
+            raise InvalidPluginError(f"{where} registered a name that is no text: {item.name!r}")
+        fault = _CHECKS[item.kind](item.name, item.value)
+        if fault:
+            raise InvalidPluginError(f"{where} registered {item.kind} '{item.name}' wrongly: {fault}")
+        taken = self._items[item.kind].get(item.name)
+        if taken:
+            raise DuplicatePluginError(
+                f"{item.kind} '{item.name}' is registered twice: by '{taken.module}' of distribution "
+                f"'{taken.distribution}' and by '{item.module}' of distribution '{item.distribution}'. Uninstall or rename one."
+            )
+        self._items[item.kind][item.name] = item
+
+    def get(self, kind: str, name: str) -> Any:
+        """The registered value.
+
+        Raises:
+            UnknownPluginError: nothing of this kind has the name; the message names the nearest.
+        """
+        if name not in self._items[kind]:
+            raise UnknownPluginError(f"no {kind.removesuffix('s')} is called '{name}'.{suggestion(name, self._items[kind])}")
+        return self._items[kind][name].value
+
+    def origin(self, kind: str, name: str) -> Registered:
+        """Where a registered thing came from."""
+        self.get(kind, name)
+        return self._items[kind][name]
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Registered names of one kind."""
+        return tuple(self._items[kind])
+
+    def relations(self) -> Mapping[str, Relation]:
+        """Relation plugins by predicate name."""
+        return {name: item.value for name, item in self._items["relations"].items()}
+
+    def __iter__(self) -> Iterator[Registered]:
+        """Everything, by kind and then in order of registration."""
+        return (item for items in self._items.values() for item in items.values())
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "(unknown)"
+
+
+def _imported(load: Callable[[], Any], name: str, distribution: str) -> Any:
+    try:
+        return load()
+    except Exception as error:
+        raise PluginImportError(
+            f"plugin '{name}' of distribution '{distribution}' cannot be imported: {type(error).__name__}: {error}. "
+            f"Repair or uninstall '{distribution}'."
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def default_registry() -> Registry:
+    """The registry of all installed plugins, loaded once per process."""
+    return Registry()

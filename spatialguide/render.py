@@ -1,0 +1,77 @@
+"""What `spatialguide generate` does: draw, compare, detect, and write one PNG."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from spatialguide.config import GuideConfig
+from spatialguide.errors import OutputError
+from spatialguide.guide import SpatialGuide
+from spatialguide.images import check_writable, enlarged, save_png, side_by_side, with_boxes
+
+
+def render(
+    prompt: str,
+    config: GuideConfig,
+    output: Path,
+    *,
+    seed: int = 0,
+    compare: bool = False,
+    trace: Path | None = None,
+    say: Callable[[str], object] | None = None,
+) -> dict[str, Any]:
+    """Draw a prompt and write the picture with its metadata.
+
+    Args:
+        compare: also draw it unguided, detect objects in both, and write the two side by side.
+        trace: where to write the trace as JSON.
+        say: told in a few words what is going on.
+
+    Returns:
+        JSON-ready report: output, description, metadata, and with `compare` a verdict for each picture.
+
+    Raises:
+        SpatialGuideError: bad input, before anything is written.
+    """
+    say = say or (lambda text: None)
+    check_writable(output)
+    if trace is not None and not trace.parent.is_dir():
+        raise OutputError(f"cannot write '{trace}': no folder '{trace.parent}'")
+    guide = SpatialGuide(config)
+    say("reading the prompt")
+    scene = guide.parse(prompt)
+    say(f"drawing {scene.describe()}")
+    result = guide(prompt, seed=seed, scene=scene)
+    picture = enlarged(result.images[0])[0] if result.images[0].width < 256 else result.images[0]
+    report: dict[str, Any] = {
+        "output": str(output),
+        "description": scene.describe(),
+        "metadata": result.metadata[0],
+        "guided_steps": len(result.trace.steps),
+        "skipped_steps": result.trace.skipped,
+    }
+    if compare:
+        say("drawing it unguided")
+        plain = guide(prompt, seed=seed, scene=scene, guided=False)
+        say("looking for the objects")
+        from spatialguide.evaluation.detection import make_detector
+        from spatialguide.evaluation.visor import relation_verdicts
+
+        detector = make_detector(guide.registry, config.detector)
+        names = sorted({item.text for item in scene.objects})
+        pair = (plain.images[0], result.images[0])
+        found = detector(pair, names)
+        titles = ("unguided", "guided")
+        panels = [(title, with_boxes(image, boxes)) for title, image, boxes in zip(titles, pair, found, strict=True)]
+        picture = side_by_side(prompt, panels)
+        relations = guide.registry.relations()
+        report["verdicts"] = {
+            title: relation_verdicts(scene, boxes, relations) for title, boxes in zip(titles, found, strict=True)
+        }
+    save_png(picture, output, result.metadata[0])
+    if trace is not None:
+        trace.write_text(json.dumps(result.trace.as_dict()), encoding="utf-8")
+    return report

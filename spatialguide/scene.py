@@ -1,0 +1,125 @@
+"""The scene: what a prompt says is there, and where.
+
+Indices into `Scene.objects` stand for objects everywhere; spans are character offsets into the prompt as the user wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Span(NamedTuple):
+    """Half-open range of characters [start, end) in the prompt."""
+
+    start: int
+    end: int
+
+
+class SceneObject(BaseModel):
+    """One thing to draw.
+
+    text: singular name, compounds whole ("traffic light"). head: its last noun ("light").
+    count: number asked for; None for a plural without a number.
+    span: the name in the prompt, without articles and attributes. phrase: the whole noun phrase.
+    """
+
+    model_config = _FROZEN
+
+    text: str
+    head: str
+    attributes: tuple[str, ...] = ()
+    count: int | None = Field(default=1, ge=1)
+    span: Span
+    phrase: Span
+
+
+class Relation(BaseModel):
+    """`subject` predicate `objects`: "a cat left of a dog" is Relation(subject=cat, predicate="left_of", objects=(dog,))."""
+
+    model_config = _FROZEN
+
+    subject: int = Field(ge=0)
+    predicate: str
+    objects: tuple[int, ...] = Field(min_length=1)
+    span: Span | None = None
+
+
+class Scene(BaseModel):
+    """Objects and relations of one prompt. `ignored` says, one line each, what the parser saw and left out, and why."""
+
+    model_config = _FROZEN
+
+    prompt: str
+    objects: tuple[SceneObject, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Scene:
+        length = len(self.prompt)
+        for item in self.objects:
+            for span in (item.span, item.phrase):
+                if not 0 <= span.start < span.end <= length:
+                    raise ValueError(f"object '{item.text}': span {tuple(span)} is outside the prompt (0..{length})")
+        for relation in self.relations:
+            indices = (relation.subject, *relation.objects)
+            if max(indices) >= len(self.objects):
+                raise ValueError(f"relation {relation.predicate} {indices} names an object that the scene lacks")
+            if relation.subject in relation.objects:
+                name = self.objects[relation.subject].text
+                raise ValueError(f"relation {relation.predicate} relates '{name}' to itself")
+        return self
+
+    def name(self, index: int) -> str:
+        """Display name of an object: attributes and text, told apart by number if another has the same."""
+        labels = [" ".join((*o.attributes, o.text)) for o in self.objects]
+        label = labels[index]
+        return f"{label} ({labels[: index + 1].count(label)})" if labels.count(label) > 1 else label
+
+    def describe(self) -> str:
+        """One line in plain words: 'objects: cat, dog; relations: cat left_of dog'."""
+        objects = ", ".join(self.name(i) for i in range(len(self.objects))) or "none"
+        relations = ", ".join(self.sentence(r) for r in self.relations) or "none"
+        return f"objects: {objects}; relations: {relations}"
+
+    def sentence(self, relation: Relation) -> str:
+        """'cat left_of dog'."""
+        grounds = " and ".join(self.name(i) for i in relation.objects)
+        return f"{self.name(relation.subject)} {relation.predicate} {grounds}"
+
+
+def scene_from_triples(prompt: str, triples: Iterable[tuple[str, str, str | Sequence[str]]]) -> Scene:
+    """Build a scene by hand: names are found in the prompt from left to right, each name once.
+
+    >>> scene_from_triples("a cat beside a dog", [("cat", "left_of", "dog")]).describe()
+    'objects: cat, dog; relations: cat left_of dog'
+
+    Raises:
+        ValueError: a name does not occur in the prompt.
+    """
+    names: list[str] = []
+    relations: list[Relation] = []
+
+    def index(name: str) -> int:
+        if name not in names:
+            names.append(name)
+        return names.index(name)
+
+    for subject, predicate, grounds in triples:
+        listed = [grounds] if isinstance(grounds, str) else list(grounds)
+        relations.append(
+            Relation(subject=index(subject), predicate=predicate, objects=tuple(index(g) for g in listed))
+        )
+    objects = []
+    for name in names:
+        start = prompt.lower().find(name.lower())
+        if start < 0:
+            raise ValueError(f"'{name}' does not occur in the prompt '{prompt}'")
+        span = Span(start, start + len(name))
+        objects.append(SceneObject(text=name, head=name.split()[-1], span=span, phrase=span))
+    return Scene(prompt=prompt, objects=tuple(objects), relations=tuple(relations))

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spatialguide.contracts import Detection
+from spatialguide.evaluation.prompts import RELATION_PHRASES, sample_prompts, sr2d_prompts
+from spatialguide.evaluation.visor import Outcome, relation_verdicts, score_image, visor_scores
+from spatialguide.registry import Registry
+from spatialguide.scene import scene_from_triples
+
+SCENE = scene_from_triples("a cat to the left of a dog", [("cat", "left_of", "dog")])
+
+
+def box(label: str, x: float, y: float = 10) -> Detection:
+    return Detection(label, 0.9, (x - 4, y - 4, x + 4, y + 4))
+
+
+@pytest.mark.parametrize(
+    ("detections", "detected", "correct"),
+    [
+        ([box("cat", 10), box("dog", 40)], True, True),
+        ([box("cat", 40), box("dog", 10)], True, False),
+        ([box("cat", 10)], False, False),
+        ([], False, False),
+        ([box("cat", 40), box("dog", 10), box("dog", 50)], True, True),
+        ([box("cat", 10), box("dog", 10)], True, False),
+    ],
+)
+def test_an_image_is_right_when_some_pair_of_boxes_is(
+    registry: Registry, detections: list[Detection], detected: bool, correct: bool
+) -> None:
+    assert score_image(0, SCENE, detections, registry.relations()) == Outcome(0, detected, correct)
+
+
+def test_scores_of_a_hand_made_run() -> None:
+    # Prompt 0: right, right, wrong, missing. Prompt 1: right, missing, missing, missing.
+    rows = [(0, 1, 1), (0, 1, 1), (0, 1, 0), (0, 0, 0), (1, 1, 1), (1, 0, 0), (1, 0, 0), (1, 0, 0)]
+    scores = visor_scores(Outcome(p, bool(d), bool(c)) for p, d, c in rows)
+    assert (scores.oa, scores.uncond, scores.cond) == (50.0, 37.5, 75.0)
+    assert scores.at_least == (100.0, 50.0, 0.0, 0.0)
+
+
+def test_cond_is_nan_without_detections_and_no_images_is_an_error() -> None:
+    assert math.isnan(visor_scores([Outcome(0, False, False)]).cond)
+    with pytest.raises(ValueError, match="no images"):
+        visor_scores([])
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_figures_are_consistent(rows: list[tuple[int, bool, bool]]) -> None:
+    scores = visor_scores([Outcome(p, d, d and c) for p, d, c in rows])
+    assert 0 <= scores.uncond <= scores.oa <= 100
+    assert list(scores.at_least) == sorted(scores.at_least, reverse=True)
+    if scores.oa:
+        assert scores.cond == pytest.approx(100 * scores.uncond / scores.oa)
+
+
+def test_prompts_are_numbered_as_sr2d_numbers_them() -> None:
+    prompts = sr2d_prompts(["cat", "umbrella", "bus"])
+    assert prompts[:4] == [
+        "a cat to the left of an umbrella",
+        "an umbrella to the left of a cat",
+        "a cat to the right of an umbrella",
+        "an umbrella to the right of a cat",
+    ]
+    assert prompts[8] == "a cat to the left of a bus"
+    assert len(prompts) == 3 * 8
+    assert len(sr2d_prompts([str(i) for i in range(80)])) == 25280
+
+
+def test_a_sample_is_even_over_relations_and_reproducible() -> None:
+    names = ["cat", "dog", "bus", "car", "cow"]
+    prompts = sample_prompts(names, 20, seed=1)
+    assert prompts == sample_prompts(names, 20, seed=1)
+    assert prompts != sample_prompts(names, 20, seed=2)
+    assert len(set(prompts)) == 20
+    for phrase in RELATION_PHRASES:
+        assert sum(f" {phrase} " in prompt for prompt in prompts) == 5
+    assert len(sample_prompts(names, 10**6, seed=0)) == 80
+
+
+def test_verdicts_read_well(registry: Registry) -> None:
+    relations = registry.relations()
+    assert relation_verdicts(SCENE, [box("cat", 10), box("dog", 40)], relations) == "cat left_of dog: yes"
+    assert relation_verdicts(SCENE, [box("cat", 50), box("dog", 40)], relations) == "cat left_of dog: no"
+    assert relation_verdicts(SCENE, [box("cat", 10)], relations) == "no dog detected"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spatialguide.config import PRESETS, GuideConfig, load_config, make_config
+from spatialguide.errors import ConfigError
+
+
+def test_keywords_and_yaml_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "guide.yaml"
+    path.write_text("steps: 12\nguidance:\n  strength: 2.0\nlosses:\n  alignment: {weight: 2, margin: 0.1}\n")
+    keywords = make_config(
+        steps=12, guidance={"strength": 2.0}, losses={"alignment": {"weight": 2, "margin": 0.1}}
+    )
+    assert load_config(path) == keywords
+    assert keywords.losses["alignment"].options == {"margin": 0.1}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_valid(preset: str) -> None:
+    assert isinstance(make_config(preset), GuideConfig)
+
+
+def test_paper_preset_has_the_papers_figures() -> None:
+    config = make_config("paper")
+    assert (config.guidance.mode, config.guidance.strength, config.guidance.window) == ("paper", 1000.0, (0.0, 1.0))
+    assert config.guidance.map_size == 64
+    assert (config.steps, config.scheduler, config.guidance_scale) == (50, "DDPMScheduler", 7.5)
+    assert config.scheduler_options == {"timestep_spacing": "trailing"}
+    assert {name: term.weight for name, term in config.losses.items()} == {"alignment": 1, "presence": 1, "balance": 1}
+    assert config.losses["alignment"].options["alpha"] == 0.75
+    assert config.losses["alignment"].options["margin"] == 0.25
+    assert config.losses["presence"].options["levels"] == ("coarse",)
+    assert config.losses["balance"].options["levels"] == ("mid",)
+
+
+def test_sections_merge_with_the_preset_key_by_key() -> None:
+    config = make_config("paper", guidance={"strength": 500.0})
+    assert (config.guidance.mode, config.guidance.strength) == ("paper", 500.0)
+
+
+def test_naming_the_losses_states_the_whole_set() -> None:
+    assert list(make_config("paper", losses={"presence": {}}).losses) == ["presence"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz: 3", "unknown key 'stepz'. Did you mean 'steps'?"),
+        ("guidance: {strenght: 3}", "unknown key 'guidance.strenght'. Did you mean 'strength'?"),
+        ("steps: many", "'steps'"),
+        ("guidance: {window: [0.5, 0.2]}", "window must be two fractions"),
+        ("preset: papper", "Did you mean 'paper'?"),
+        ("- 1", "must hold keys and values"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_bad_files_name_the_fault(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "guide.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read configuration"):
+        load_config(tmp_path / "none.yaml")

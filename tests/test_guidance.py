@@ -1,0 +1,303 @@
+"""The guidance step on random pipelines: exactness, batches, clean exits, faults in plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_pipeline
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline
+from transformers import CLIPTokenizer
+
+from spatialguide import LossTerm, SpatialGuide, hookimpl
+from spatialguide.errors import BindingError, InvalidPluginError, PluginError, UnguidedWarning, UnsupportedPipelineError
+from spatialguide.registry import Registry
+from spatialguide.scene import Scene, scene_from_triples
+
+PROMPT = "a cat to the left of a dog"
+SCENE = scene_from_triples(PROMPT, [("cat", "left_of", "dog")])
+OTHER_PROMPT = "a bus above a red car and a bird"
+OTHER_SCENE = scene_from_triples(OTHER_PROMPT, [("bus", "above", "car"), ("bus", "above", "bird")])
+
+
+def draw(pipeline: StableDiffusionPipeline, prompt: Any = PROMPT, images: int = 1, **arguments: Any) -> torch.Tensor:
+    """Latents from fixed seeds."""
+    total = images * (1 if isinstance(prompt, str) else len(prompt))
+    settings = {"num_inference_steps": 4, "guidance_scale": 5.0, "output_type": "latent"} | arguments
+    generators = [torch.Generator().manual_seed(i) for i in range(total)]
+    return pipeline(prompt, num_images_per_prompt=images, generator=generators, height=64, width=64, **settings).images
+
+
+def guide(**guidance: Any) -> SpatialGuide:
+    return SpatialGuide(guidance={"window": (0.0, 1.0)} | guidance)
+
+
+def test_guidance_changes_the_image_and_lowers_the_loss(random_pipeline: StableDiffusionPipeline) -> None:
+    plain = draw(random_pipeline)
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        guided = draw(random_pipeline)
+    assert not torch.equal(plain, guided)
+    assert [step.index for step in trace.steps] == [0, 1, 2, 3]
+    assert all(step.images[0].gradient_norm > 0 and step.images[0].correction_norm > 0 for step in trace.steps)
+
+
+@pytest.mark.parametrize("guidance_scale", [5.0, 1.0])
+def test_strength_zero_and_after_the_block_are_bit_identical(
+    random_pipeline: StableDiffusionPipeline, guidance_scale: float
+) -> None:
+    plain = draw(random_pipeline, guidance_scale=guidance_scale)
+    with guide(strength=0).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        assert torch.equal(plain, draw(random_pipeline, guidance_scale=guidance_scale))
+    assert trace.steps == []
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE):
+        assert not torch.equal(plain, draw(random_pipeline, guidance_scale=guidance_scale))
+    assert torch.equal(plain, draw(random_pipeline, guidance_scale=guidance_scale))
+
+
+def test_the_correction_is_the_gradient_of_the_loss_times_eta(random_pipeline: StableDiffusionPipeline) -> None:
+    """Against a plain autograd computation of the paper's formula through the whole UNet."""
+    from spatialguide.binding import bind
+    from spatialguide.losses import LossSum, make_terms
+    from spatialguide.observer import AttentionObserver, decoder_layers
+
+    unet = random_pipeline.unet
+    chosen = SpatialGuide(preset="paper")
+    outputs: list[torch.Tensor] = []
+    inputs: list[tuple[torch.Tensor, Any, torch.Tensor]] = []
+
+    def record(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        inputs.append((args[0], args[1], kwargs["encoder_hidden_states"]))
+        outputs.append(output[0])
+
+    handle = unet.register_forward_hook(record, with_kwargs=True)
+    plain_input = None
+    draw(random_pipeline, num_inference_steps=1)
+    plain_input, plain_output = inputs[0], outputs[0]
+    handle.remove()
+    corrected: list[torch.Tensor] = []
+    with chosen.attach(random_pipeline, PROMPT, scene=SCENE):
+        late = unet.register_forward_hook(lambda m, a, o: corrected.append(o[0]) if o[0].shape[0] == 2 else None)
+        draw(random_pipeline, num_inference_steps=1)
+        late.remove()
+    sample, timestep, text = plain_input
+    leaf = sample[1:].clone().requires_grad_()
+    losses = LossSum(make_terms(chosen.config.losses, chosen.registry), chosen.registry.relations(), map_size=64)
+    with AttentionObserver(unet, decoder_layers(unet)) as observer:
+        unet(leaf, timestep, text[1:])
+    scored = losses(observer, [SCENE], [bind(SCENE, [random_pipeline.tokenizer])], leaf)
+    (gradient,) = torch.autograd.grad(scored.total, leaf)
+    # The random model's gradients are about 1e-5, times 1000; outputs are about 1, with rounding of 1e-6.
+    assert torch.allclose(corrected[0] - plain_output, (1000 * gradient).expand(2, -1, -1, -1), atol=3e-6)
+    assert (1000 * gradient).abs().max() > 1e-4
+
+
+def test_scenes_of_a_batch_do_not_mix(random_pipeline: StableDiffusionPipeline) -> None:
+    """Image i of a batch is corrected as it is alone."""
+    prompts, scenes = [PROMPT, OTHER_PROMPT], [SCENE, OTHER_SCENE]
+    with guide().attach(random_pipeline, prompts, scene=scenes) as together:
+        both = draw(random_pipeline, prompts, images=2)
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE) as alone:
+        first = draw(random_pipeline, PROMPT, images=2)
+    assert torch.allclose(both[:2], first, atol=1e-4)
+    for step, single in zip(together.steps, alone.steps, strict=True):
+        assert len(step.images) == 4
+        assert len(step.images[2].centroids) == 3
+        assert step.images[0].loss == pytest.approx(single.images[0].loss, abs=1e-5)
+
+
+def test_a_prompt_without_objects_is_left_alone_in_a_batch(random_pipeline: StableDiffusionPipeline) -> None:
+    prompts = [PROMPT, "a quiet evening"]
+    with (
+        pytest.warns(UnguidedWarning, match="a quiet evening"),
+        guide().attach(random_pipeline, prompts, scene=[SCENE, Scene(prompt=prompts[1])]) as trace,
+    ):
+        guided = draw(random_pipeline, prompts)
+    assert torch.allclose(guided[1], draw(random_pipeline, prompts)[1], atol=1e-5)
+    assert all(step.images[1] is None for step in trace.steps)
+
+
+def test_only_steps_inside_the_window_are_guided(random_pipeline: StableDiffusionPipeline) -> None:
+    with guide(window=(0.25, 0.75)).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        draw(random_pipeline, num_inference_steps=8)
+    assert [step.index for step in trace.steps] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", [PNDMScheduler, HeunDiscreteScheduler, EulerDiscreteScheduler])
+def test_schedulers_that_call_more_than_once_a_step(random_pipeline: StableDiffusionPipeline, kind: type) -> None:
+    random_pipeline.scheduler = kind.from_config(random_pipeline.scheduler.config, **({"skip_prk_steps": True} if kind is PNDMScheduler else {}))
+    plain = draw(random_pipeline, num_inference_steps=6)
+    with guide(window=(0.0, 0.5)).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        guided = draw(random_pipeline, num_inference_steps=6)
+    timesteps = random_pipeline.scheduler.timesteps.tolist()
+    assert trace.steps
+    assert max(step.index for step in trace.steps) < len(timesteps) / 2
+    assert all(step.timestep == pytest.approx(timesteps[step.index]) for step in trace.steps)
+    assert not torch.equal(plain, guided)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("mode", ["relative", "paper"])
+def test_every_prediction_type(tokenizer: CLIPTokenizer, kind: str, mode: str) -> None:
+    pipeline = make_pipeline(tokenizer, kind)
+    with guide(mode=mode).attach(pipeline, PROMPT, scene=SCENE) as trace:
+        assert draw(pipeline).isfinite().all()
+    assert all(step.images[0].correction_norm > 0 for step in trace.steps)
+
+
+@pytest.mark.parametrize("size", [(48, 96), (72, 40)])
+def test_images_that_are_not_square(random_pipeline: StableDiffusionPipeline, size: tuple[int, int]) -> None:
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        random_pipeline(PROMPT, height=size[0], width=size[1], num_inference_steps=2, output_type="latent")
+    assert len(trace.steps) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(tokenizer: CLIPTokenizer, dtype: torch.dtype) -> None:
+    pipeline = make_pipeline(tokenizer, dtype=dtype)
+    with guide().attach(pipeline, PROMPT, scene=SCENE) as trace:
+        latents = draw(pipeline)
+    assert latents.dtype == dtype
+    assert latents.isfinite().all()
+    assert trace.skipped == 0
+    assert all(step.images[0].gradient_norm > 0 for step in trace.steps)
+
+
+def test_parameters_are_frozen_inside_and_as_before_afterwards(random_pipeline: StableDiffusionPipeline) -> None:
+    unet = random_pipeline.unet
+    unet.requires_grad_(True)
+    unet.conv_in.requires_grad_(False)
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE):
+        assert not any(p.requires_grad for p in unet.parameters())
+    assert unet.conv_out.weight.requires_grad
+    assert not unet.conv_in.weight.requires_grad
+
+
+def test_attaching_twice_is_refused_and_leaves_the_first_in_place(random_pipeline: StableDiffusionPipeline) -> None:
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        with pytest.raises(UnsupportedPipelineError, match="guided already"), guide().attach(random_pipeline, PROMPT, scene=SCENE):
+            pass
+        draw(random_pipeline)
+    assert len(trace.steps) == 4
+
+
+def test_an_exception_inside_the_block_leaves_a_clean_pipeline(random_pipeline: StableDiffusionPipeline) -> None:
+    plain = draw(random_pipeline)
+
+    def stop(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), guide().attach(random_pipeline, PROMPT, scene=SCENE):
+        draw(random_pipeline, callback_on_step_end=stop)
+    assert torch.is_grad_enabled()
+    assert torch.equal(plain, draw(random_pipeline))
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        draw(random_pipeline)
+    assert len(trace.steps) == 4
+
+
+def test_an_exception_inside_the_denoiser_restores_gradient_mode(random_pipeline: StableDiffusionPipeline) -> None:
+    def fail(module: Any, args: Any) -> None:
+        if torch.is_grad_enabled():
+            raise RuntimeError("broken layer")
+
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE):
+        handle = random_pipeline.unet.mid_block.register_forward_pre_hook(fail)
+        with pytest.raises(RuntimeError, match="broken layer"), torch.no_grad():
+            draw(random_pipeline)
+        handle.remove()
+        assert torch.is_grad_enabled()
+        assert draw(random_pipeline).isfinite().all()
+
+
+def test_inference_mode_is_refused_with_a_remedy(random_pipeline: StableDiffusionPipeline) -> None:
+    with (
+        guide().attach(random_pipeline, PROMPT, scene=SCENE),
+        torch.inference_mode(),
+        pytest.raises(UnsupportedPipelineError, match=r"outside torch.inference_mode"),
+    ):
+        draw(random_pipeline)
+
+
+def test_calling_with_other_prompts_is_refused(random_pipeline: StableDiffusionPipeline) -> None:
+    with (
+        guide().attach(random_pipeline, [PROMPT, OTHER_PROMPT], scene=[SCENE, OTHER_SCENE]),
+        pytest.raises(UnsupportedPipelineError, match="call the pipeline with the prompts that were attached"),
+    ):
+        draw(random_pipeline, PROMPT)
+
+
+def test_an_object_past_the_token_limit_is_an_error_before_anything_runs(random_pipeline: StableDiffusionPipeline) -> None:
+    prompt = "a cat " + "and " * 90 + "a dog"
+    scene = scene_from_triples(prompt, [("cat", "left_of", "dog")])
+    with pytest.raises(BindingError, match="dog"), guide().attach(random_pipeline, prompt, scene=scene):
+        pass
+    assert not random_pipeline.unet._forward_hooks
+
+
+# --- plugins that misbehave ------------------------------------------------------------------------------------------
+
+
+def registry_with(call: Callable[..., Any]) -> Registry:
+    class Bad(LossTerm):
+        def __call__(self, statistics: Any, scene: Any, relations: Any) -> Any:
+            return call(statistics)
+
+    class Plugin:
+        @hookimpl
+        def spatialguide_losses(self, register: Callable[[str, type[LossTerm]], None]) -> None:
+            register("bad", Bad)
+
+    registry = Registry()
+    registry.add(Plugin(), "bad-dist")
+    return registry
+
+
+def guide_with(call: Callable[..., Any]) -> SpatialGuide:
+    return SpatialGuide(registry=registry_with(call), losses={"alignment": {}, "bad": {}}, guidance={"window": (0, 1)})
+
+
+def test_a_loss_that_raises_is_named_with_its_distribution(random_pipeline: StableDiffusionPipeline) -> None:
+    plain = draw(random_pipeline)
+    with (
+        pytest.raises(PluginError, match="loss 'bad' of distribution 'bad-dist' raised ZeroDivisionError"),
+        guide_with(lambda s: 1 / 0).attach(random_pipeline, PROMPT, scene=SCENE),
+    ):
+        draw(random_pipeline)
+    assert torch.equal(plain, draw(random_pipeline))
+
+
+@pytest.mark.parametrize("value", [lambda s: 3.0, lambda s: s.mass, lambda s: None])
+def test_a_loss_that_returns_the_wrong_thing_is_named(random_pipeline: StableDiffusionPipeline, value: Any) -> None:
+    with (
+        pytest.raises(InvalidPluginError, match=r"'bad-dist' returned .* it must return a tensor of shape \(1,\)"),
+        guide_with(value).attach(random_pipeline, PROMPT, scene=SCENE),
+    ):
+        draw(random_pipeline)
+
+
+def test_a_loss_that_is_not_finite_skips_that_image_only(random_pipeline: StableDiffusionPipeline) -> None:
+    def nan_for_the_first(statistics: Any) -> torch.Tensor:
+        return statistics.mass.sum(dim=(1, 2)) * torch.tensor([float("nan"), 1.0])
+
+    with guide_with(nan_for_the_first).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        guided = draw(random_pipeline, images=2)
+    assert guided.isfinite().all()
+    assert [image.skipped for image in trace.steps[0].images] == [True, False]
+    assert trace.steps[0].images[0].correction_norm == 0
+    assert trace.steps[0].images[1].correction_norm > 0
+    assert trace.skipped == len(trace.steps)
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_image(random_pipeline: StableDiffusionPipeline) -> None:
+    def root_of_zero(statistics: Any) -> torch.Tensor:
+        return (statistics.mass.sum(dim=(1, 2)) * 0).sqrt()
+
+    plain = draw(random_pipeline)
+    with guide_with(root_of_zero).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        guided = draw(random_pipeline)
+    assert trace.skipped == 4
+    assert torch.allclose(guided, plain, atol=1e-4)
+
+

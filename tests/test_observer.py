@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor
+from torch import nn
+
+from spatialguide.contracts import Layers
+from spatialguide.errors import UnsupportedPipelineError
+from spatialguide.observer import AttentionObserver, decoder_layers, find_layer, grid_of, object_maps
+
+
+def test_maps_equal_the_layers_own_probabilities(random_pipeline: StableDiffusionPipeline) -> None:
+    unet = random_pipeline.unet
+    layers = decoder_layers(unet)
+    seen = {}
+
+    class Spy(AttnProcessor):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, attn, hidden_states, encoder_hidden_states=None, **kwargs):
+            query = attn.head_to_batch_dim(attn.to_q(hidden_states))
+            key = attn.head_to_batch_dim(attn.to_k(encoder_hidden_states))
+            seen[self.name] = attn.get_attention_scores(query, key).unflatten(0, (-1, attn.heads)).mean(dim=1)
+            return AttnProcessor()(attn, hidden_states, encoder_hidden_states, **kwargs)
+
+    for _, name in layers:
+        find_layer(unet, name).set_processor(Spy(name))
+    sample, text = torch.randn(2, 4, 16, 24), torch.randn(2, 77, 32)
+    with AttentionObserver(unet, layers) as observer:
+        unet(sample, 10, text)
+    tokens = ((2, 3), (5,))
+    maps = observer.maps(slice(0, 2), tokens, (16, 24))
+    assert [m.level for m in maps] == [level for level, _ in layers]
+    for observed, (_, name) in zip(maps, layers, strict=True):
+        expected = torch.stack([seen[name][..., 2:4].mean(dim=-1), seen[name][..., 5]], dim=1)
+        assert torch.allclose(observed.maps.flatten(2), expected, atol=1e-6)
+        assert observed.maps.shape[-1] * 2 == observed.maps.shape[-2] * 3
+
+
+def test_observing_changes_nothing_and_leaves_nothing_behind(random_pipeline: StableDiffusionPipeline) -> None:
+    unet = random_pipeline.unet
+    sample, text = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 32)
+    with torch.no_grad():
+        plain = unet(sample, 10, text).sample
+        with AttentionObserver(unet, decoder_layers(unet)):
+            observed = unet(sample, 10, text).sample
+        assert not torch.is_grad_enabled()
+    assert torch.equal(plain, observed)
+    assert not any(module._forward_hooks for module in unet.modules())
+
+
+def test_there_is_no_graph_after_the_last_observed_layer(random_pipeline: StableDiffusionPipeline) -> None:
+    unet = random_pipeline.unet
+    sample = torch.randn(1, 4, 16, 16, requires_grad=True)
+    with torch.no_grad(), AttentionObserver(unet, decoder_layers(unet)) as observer:
+        output = unet(sample, 10, torch.randn(1, 77, 32)).sample
+    assert not output.requires_grad
+    (maps, *_) = observer.maps(slice(0, 1), ((1,),), (16, 16))
+    (gradient,) = torch.autograd.grad(maps.maps.square().sum(), sample)
+    assert gradient.abs().sum() > 0
+
+
+def test_gradient_checkpointing_does_not_record_twice(random_pipeline: StableDiffusionPipeline) -> None:
+    unet = random_pipeline.unet
+    sample, text = torch.randn(1, 4, 16, 16, requires_grad=True), torch.randn(1, 77, 32)
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
+        with AttentionObserver(unet, decoder_layers(unet)) as observer:
+            unet(sample, 10, text)
+        maps = observer.maps(slice(0, 1), ((1,), (2,)), (16, 16))
+        total = sum((layer.maps.square().sum() for layer in maps), torch.zeros(()))
+        gradients.append(torch.autograd.grad(total, sample)[0])
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_decoder_layers_are_the_two_coarsest_levels(random_pipeline: StableDiffusionPipeline) -> None:
+    levels = decoder_layers(random_pipeline.unet).levels
+    assert list(levels) == ["coarse", "mid"]
+    assert all(name.startswith("up_blocks.0.") for name in levels["coarse"])
+    assert all(name.startswith("up_blocks.1.") for name in levels["mid"])
+
+
+def test_a_denoiser_without_cross_attention_is_refused() -> None:
+    with pytest.raises(UnsupportedPipelineError, match="no cross-attention layers"):
+        decoder_layers(nn.Linear(1, 1))
+
+
+def test_wrong_layer_names_are_refused(random_pipeline: StableDiffusionPipeline) -> None:
+    unet = random_pipeline.unet
+    with pytest.raises(UnsupportedPipelineError, match="has no layer 'nowhere'"):
+        AttentionObserver(unet, Layers({"coarse": ("nowhere",)})).__enter__()
+    with pytest.raises(UnsupportedPipelineError, match="is no attention layer"):
+        find_layer(unet, "conv_in")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "size", "grid"),
+    [(256, (64, 64), (16, 16)), (96, (64, 96), (8, 12)), (6, (9, 5), (3, 2)), (45, (9, 5), (9, 5))],
+)
+def test_grids_follow_the_sample(pixels: int, size: tuple[int, int], grid: tuple[int, int]) -> None:
+    assert grid_of(pixels, size) == grid
+
+
+def test_a_grid_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(UnsupportedPipelineError, match="7 pixels does not fit a sample of 4x4"):
+        grid_of(7, (4, 4))
+
+
+def test_object_maps_are_float32_in_half_precision() -> None:
+    query, key = torch.randn(1, 16, 8).half(), torch.randn(1, 5, 8).half()
+    maps = object_maps(query, key, heads=2, tokens=((0,), (1, 2)))
+    assert maps.dtype == torch.float32
+    assert maps.shape == (1, 2, 16)

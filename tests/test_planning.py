@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from spatialguide.errors import ContradictionError, SceneError, UnknownPluginError
+from spatialguide.planning import check_scene
+from spatialguide.registry import Registry
+from spatialguide.scene import scene_from_triples
+
+PROMPT = "a cat, a dog, a bus"
+
+
+@pytest.mark.parametrize(
+    "triples",
+    [
+        [("cat", "left_of", "dog"), ("dog", "left_of", "cat")],
+        [("cat", "left_of", "dog"), ("cat", "right_of", "dog")],
+        [("cat", "above", "dog"), ("dog", "on", "bus"), ("bus", "above", "cat")],
+    ],
+)
+def test_cycles_on_an_axis_are_contradictions(registry: Registry, triples: list[tuple[str, str, str]]) -> None:
+    with pytest.raises(ContradictionError) as error:
+        check_scene(scene_from_triples(PROMPT, triples), registry.relations())
+    for subject, predicate, ground in triples:
+        assert f"'{subject} {predicate} {ground}'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "triples",
+    [
+        [("cat", "left_of", "dog"), ("dog", "right_of", "cat")],
+        [("cat", "left_of", "dog"), ("dog", "above", "cat")],
+        [("cat", "left_of", "dog"), ("dog", "left_of", "bus"), ("cat", "left_of", "bus")],
+        [("cat", "next_to", "dog"), ("dog", "next_to", "cat")],
+    ],
+)
+def test_scenes_that_can_hold_pass(registry: Registry, triples: list[tuple[str, str, str]]) -> None:
+    check_scene(scene_from_triples(PROMPT, triples), registry.relations())
+
+
+def test_unknown_predicate_names_the_nearest(registry: Registry) -> None:
+    with pytest.raises(UnknownPluginError, match="'left_off'.*Did you mean 'left_of'"):
+        check_scene(scene_from_triples(PROMPT, [("cat", "left_off", "dog")]), registry.relations())
+
+
+def test_wrong_number_of_grounds(registry: Registry) -> None:
+    with pytest.raises(SceneError, match="takes 1 grounds, not 2"):
+        check_scene(scene_from_triples(PROMPT, [("cat", "left_of", ["dog", "bus"])]), registry.relations())

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spatialguide import DirectionalRelation, LossTerm, hookimpl, hookspecs, registry
+from spatialguide.errors import DuplicatePluginError, InvalidPluginError, PluginImportError, UnknownPluginError
+from spatialguide.registry import KINDS, Registry
+
+ROOT = Path(__file__).parent.parent
+
+
+class Zero(LossTerm):
+    def __call__(self, statistics: Any, scene: Any, relations: Any) -> Any:
+        return statistics.mass.sum(dim=(1, 2)) * 0
+
+
+def plugin(kind: str, *registered: tuple[Any, Any], name: str = "third_party") -> types.ModuleType:
+    """A plugin module that registers things of one kind."""
+    module = types.ModuleType(name)
+
+    def hook(register: Callable[[Any, Any], None]) -> None:
+        for item in registered:
+            register(*item)
+
+    hook.__name__ = f"spatialguide_{kind}"
+    setattr(module, hook.__name__, hookimpl(hook))
+    return module
+
+
+def install(folder: Path, entry: str, **files: str) -> None:
+    """A distribution called evil-dist on a path: modules and an entry point."""
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+    info = folder / "evil_dist-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil-dist\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[spatialguide]\n{entry}\n")
+
+
+def test_first_party_plugins_come_through_the_same_group(registry: Registry) -> None:
+    assert {"alignment", "presence", "balance"} <= set(registry.names("losses"))
+    assert {"left_of", "right_of", "above", "below", "next_to", "on"} <= set(registry.names("relations"))
+    assert "spacy" in registry.names("parsers")
+    assert "tiny" in registry.names("backends")
+    assert "tiny" in registry.names("detectors")
+    assert {item.distribution for item in registry} == {"spatialguide"}
+    groups = {e.name for e in metadata.entry_points(group=hookspecs.GROUP) if e.dist and e.dist.name == "spatialguide"}
+    assert groups == {"first_party_plugins", "first_party_parsers"}
+
+
+def test_the_core_imports_no_plugin() -> None:
+    for path in (ROOT / "spatialguide").rglob("*.py"):
+        text = path.read_text()
+        assert "spatialguide_plugins" not in text, path
+        assert "spatialguide_parsers" not in text, path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_documented_hook(kind: str) -> None:
+    hook = getattr(hookspecs, f"spatialguide_{kind}")
+    assert hook.__doc__
+    assert f"`spatialguide_{kind}`" in (ROOT / "docs" / "plugins.md").read_text()
+
+
+def test_a_third_party_adds_a_loss_and_a_relation() -> None:
+    registry = Registry()
+    registry.add(plugin("losses", ("zero", Zero)), "their-dist")
+    diagonal = DirectionalRelation("up_left_of", ("up and left of",), (-0.7, -0.7))
+    registry.add(plugin("relations", ("up_left_of", diagonal), name="other"), "their-dist")
+    assert registry.get("losses", "zero") is Zero
+    assert registry.origin("losses", "zero").distribution == "their-dist"
+    assert registry.relations()["up_left_of"] is diagonal
+
+
+def test_duplicate_names_say_who_brought_them() -> None:
+    registry = Registry()
+    with pytest.raises(DuplicatePluginError) as error:
+        registry.add(plugin("losses", ("alignment", Zero)), "their-dist")
+    for part in ("'alignment' is registered twice", "'spatialguide'", "'their-dist'", "spatialguide_plugins.alignment"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "item", "message"),
+    [
+        ("losses", ("zero", lambda: 0), "concrete subclass of spatialguide.LossTerm"),
+        ("losses", ("zero", LossTerm), "concrete subclass"),
+        ("losses", ("zero", Zero()), "concrete subclass"),
+        ("losses", (7, Zero), "a name that is no text"),
+        ("losses", ("", Zero), "a name that is no text"),
+        ("relations", ("near", object()), "must have name, phrases"),
+        ("relations", ("near", DirectionalRelation("far", ("far",), (1, 0))), "its own name is 'far'"),
+        ("relations", ("near", DirectionalRelation("near", "near", (1, 0))), "tuple of lower-case strings"),
+        ("relations", ("near", DirectionalRelation("near", ("Near",), (1, 0))), "tuple of lower-case strings"),
+        ("parsers", ("p", 3), "can be called"),
+        ("backends", ("b", None), "can be called"),
+        ("detectors", ("d", "x"), "can be called"),
+    ],
+)
+def test_wrong_registrations_are_named(kind: str, item: tuple[Any, Any], message: str) -> None:
+    with pytest.raises(InvalidPluginError) as error:
+        Registry(load_entry_points=False).add(plugin(kind, item), "their-dist")
+    assert message in str(error.value)
+    assert "plugin 'third_party' of distribution 'their-dist'" in str(error.value)
+
+
+def test_a_hook_that_returns_something_is_refused() -> None:
+    module = types.ModuleType("returns")
+    module.spatialguide_losses = hookimpl(lambda register: {"zero": Zero})  # type: ignore[attr-defined]
+    with pytest.raises(InvalidPluginError, match=r"must return nothing and call register"):
+        Registry(load_entry_points=False).add(module, "their-dist")
+
+
+def test_a_hook_that_raises_is_named() -> None:
+    module = types.ModuleType("raises")
+    module.spatialguide_losses = hookimpl(lambda register: 1 / 0)  # type: ignore[attr-defined]
+    with pytest.raises(InvalidPluginError, match="'their-dist': hook spatialguide_losses raised ZeroDivisionError"):
+        Registry(load_entry_points=False).add(module, "their-dist")
+
+
+def test_a_hook_with_wrong_arguments_is_refused() -> None:
+    module = types.ModuleType("arguments")
+    module.spatialguide_losses = hookimpl(lambda registry_: None)  # type: ignore[attr-defined]
+    with pytest.raises(InvalidPluginError, match="does not fit the hook specifications"):
+        Registry(load_entry_points=False).add(module, "their-dist")
+
+
+def test_a_misspelt_hook_names_the_nearest() -> None:
+    module = types.ModuleType("misspelt")
+    module.spatialguide_loses = hookimpl(lambda register: None)  # type: ignore[attr-defined]
+    with pytest.raises(InvalidPluginError, match="unknown hook 'spatialguide_loses'. Did you mean 'spatialguide_losses'"):
+        Registry(load_entry_points=False).add(module, "their-dist")
+
+
+def test_a_module_without_hooks_is_refused() -> None:
+    with pytest.raises(InvalidPluginError, match="implements no hook"):
+        Registry(load_entry_points=False).add(types.ModuleType("empty"), "their-dist")
+
+
+@pytest.mark.parametrize(
+    ("files", "cause"),
+    [({"evil": "import does_not_exist"}, "ModuleNotFoundError"), ({"evil": "1 / 0"}, "ZeroDivisionError"), ({}, "ModuleNotFoundError")],
+)
+def test_an_entry_point_that_fails_to_import_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cause: str
+) -> None:
+    install(tmp_path, "wicked = evil", **files)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "evil", raising=False)
+    with pytest.raises(PluginImportError) as error:
+        Registry()
+    for part in ("wicked = evil", "evil-dist", cause):
+        assert part in str(error.value)
+
+
+def test_unknown_names_suggest_the_nearest(registry: Registry) -> None:
+    with pytest.raises(UnknownPluginError, match="no backend is called 'tinny'. Did you mean 'tiny'"):
+        registry.get("backends", "tinny")
+
+
+def test_registering_the_same_plugin_twice_is_harmless_or_clear() -> None:
+    registry = Registry(load_entry_points=False)
+    module = plugin("losses", ("zero", Zero))
+    registry.add(module, "their-dist")
+    with pytest.raises(InvalidPluginError, match="already registered"):
+        registry.add(module, "their-dist")
+
+
+def test_a_removed_plugin_file_breaks_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    import spatialguide_plugins
+
+    kept = [n for n in spatialguide_plugins.spatialguide_modules() if not n.endswith((".presence", ".tiny"))]
+    monkeypatch.setattr(spatialguide_plugins, "spatialguide_modules", hookimpl(lambda: kept))
+    names = Registry()
+    assert "presence" not in names.names("losses")
+    assert {"alignment", "balance"} <= set(names.names("losses"))
+    assert names.names("backends") == ()
+
+
+def test_default_registry_is_loaded_once() -> None:
+    assert registry.default_registry() is registry.default_registry()

@@ -1,0 +1,78 @@
+"""Write the trained parts as the folder that ships: a diffusers pipeline in half precision, and the detector.
+
+    python -m training.export --vae runs/vae/vae --unet runs/unet --detector runs/detector
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from transformers import CLIPTokenizer
+
+from training import checkpoint
+from training.scenes import NAMES
+from training.train_unet import SCHEDULER_CONFIG, UNET_CONFIG, Denoiser, make_text_encoder
+
+SHARD_LIMIT = 16 * 2**20
+
+
+def load_pipeline(vae: Path, unet: Path) -> StableDiffusionPipeline:
+    """The pipeline with the averaged weights of the checkpoint."""
+    tokenizer = CLIPTokenizer.from_pretrained(unet / "tokenizer")
+    model = Denoiser(make_text_encoder(tokenizer), UNet2DConditionModel(**UNET_CONFIG))
+    state = checkpoint.load(unet / "checkpoint.pt")
+    if state is None:
+        raise typer.BadParameter(f"no checkpoint in {unet}")
+    model.load_state_dict(state["average"])
+    return StableDiffusionPipeline(
+        vae=AutoencoderTiny.from_pretrained(vae),
+        text_encoder=model.text_encoder,
+        tokenizer=tokenizer,
+        unet=model.unet,
+        scheduler=DDIMScheduler(**SCHEDULER_CONFIG, set_alpha_to_one=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def export(
+    vae: Annotated[Path, typer.Option(help="folder of the autoencoder")],
+    unet: Annotated[Path, typer.Option(help="run folder of the denoiser")],
+    detector: Annotated[Path | None, typer.Option(help="run folder of the detector")] = None,
+    out: Annotated[Path, typer.Option(help="folder that ships")] = Path("plugins/tiny/weights"),
+) -> None:
+    """Export; refuses files that are too large to ship."""
+    pipeline = load_pipeline(vae, unet).to(torch.float16)
+    folder = out / "pipeline"
+    shutil.rmtree(folder, ignore_errors=True)
+    pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="15MB")
+    # AutoencoderTiny derives this key itself and warns about a stored one.
+    config = folder / "vae" / "config.json"
+    settings = json.loads(config.read_text())
+    settings.pop("block_out_channels", None)
+    config.write_text(json.dumps(settings, indent=2) + "\n")
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(unet / "tokenizer" / name, folder / "tokenizer" / name)
+    (out / "objects.json").write_text(json.dumps(NAMES, indent=0) + "\n")
+    if detector is not None:
+        state = checkpoint.load(detector / "checkpoint.pt")
+        if state is None:
+            raise typer.BadParameter(f"no checkpoint in {detector}")
+        save_file({k: v.half().contiguous() for k, v in state["model"].items()}, out / "detector.safetensors")
+    for path in sorted(out.rglob("*.safetensors")):
+        size = path.stat().st_size
+        print(f"{path} {size / 2**20:.2f} MiB")
+        if size > SHARD_LIMIT:
+            raise SystemExit(f"{path} is too large to ship")
+
+
+if __name__ == "__main__":
+    typer.run(export)

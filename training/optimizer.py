@@ -1,0 +1,81 @@
+"""Muon for weight matrices, AdamW for everything else, as one optimizer.
+
+Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") orthogonalises the momentum of each
+weight matrix; convolution kernels count as matrices of shape (out, in * height * width). torch's implementation does the
+work; this module only hands it the kernels in that shape and keeps AdamW for vectors, embeddings and the outer layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class MuonAdamW:
+    """One optimizer with a linear warm-up and a cosine decay over `steps`.
+
+    Args:
+        named_parameters: parameters by name.
+        is_outer: names for AdamW although they are matrices (embeddings, first and last layers).
+        muon_lr, adam_lr: peak learning rates; Muon's is scaled to AdamW's update size.
+        steps, warmup: length of the schedule.
+    """
+
+    def __init__(
+        self,
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
+        is_outer: Callable[[str], bool],
+        muon_lr: float,
+        adam_lr: float,
+        steps: int,
+        warmup: int = 100,
+        betas: tuple[float, float] = (0.9, 0.99),
+    ) -> None:
+        others: list[nn.Parameter] = []
+        self.matrices: list[tuple[nn.Parameter, Tensor]] = []
+        for name, parameter in named_parameters:
+            if parameter.ndim < 2 or is_outer(name):
+                others.append(parameter)
+            else:
+                # The view shares storage, so a step on it is a step on the kernel.
+                self.matrices.append((parameter, parameter.data.view(parameter.shape[0], -1).requires_grad_()))
+        self.parameters = [*others, *(parameter for parameter, _ in self.matrices)]
+        self.steps, self.warmup = steps, warmup
+        self.peaks = (muon_lr, adam_lr)
+        self.optimizers = (
+            torch.optim.Muon(
+                [view for _, view in self.matrices],
+                lr=muon_lr,
+                momentum=0.95,
+                ns_steps=3,  # as in airbench: five would cost a quarter of a training step
+                weight_decay=0.01,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+            torch.optim.AdamW(others, lr=adam_lr, betas=betas, weight_decay=0.0),
+        )
+
+    def step(self, number: int) -> None:
+        """Clip, set the learning rates of step `number` (from 0), update, and clear the gradients."""
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        decay = 0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * min(number, self.steps) / self.steps)).item()
+        scale = min(1.0, (number + 1) / self.warmup) * (0.99 * decay + 0.01)
+        for parameter, view in self.matrices:
+            view.grad = None if parameter.grad is None else parameter.grad.reshape(view.shape)
+        for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * scale
+            optimizer.step()
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """States of both optimizers."""
+        return [optimizer.state_dict() for optimizer in self.optimizers]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restore what `state_dict` returned."""
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)

@@ -1,0 +1,66 @@
+"""Train the tiny model's byte-level BPE tokenizer, in CLIP's own format.
+
+The corpus is captions over all 80 COCO names, so that the vocabulary stays when the model learns more objects.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, trainers
+from transformers import CLIPTokenizer
+
+from training.scenes import OBJECTS, RELATION_PHRASES
+
+COCO_NAMES = (
+    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "
+    "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag, "
+    "tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, "
+    "tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot, "
+    "hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, "
+    "keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, "
+    "hair drier, toothbrush"
+).split(", ")
+WORDS = (
+    "a an the and with of to on in at by is are there picture photo image between around inside surrounded bottom side "
+    "corner center middle two three four five cats dogs birds cars books red orange yellow green blue purple pink brown "
+    "black white gray small big large tall round wooden metal hot chocolate hand which that it its"
+).split()
+MAX_LENGTH = 77
+
+
+def train_tokenizer(vocabulary_size: int = 1024) -> CLIPTokenizer:
+    """Byte-level BPE whose merges cover every corpus word; other words fall apart into several tokens."""
+    template = CLIPTokenizer()
+    backend = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    backend.normalizer = template.backend_tokenizer.normalizer
+    backend.pre_tokenizer = template.backend_tokenizer.pre_tokenizer
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    alphabet = sorted(ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    adjectives = [adjective for _, adjective in OBJECTS.values()]
+    backend.train_from_iterator([*COCO_NAMES, *RELATION_PHRASES, *WORDS, *adjectives] * 4, trainer)
+    model = json.loads(backend.to_str())["model"]
+    # CLIP's order: the byte alphabet, the alphabet as word ends, merges, then the two special tokens.
+    learned = [token for token, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
+    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet)]
+    tokens += [token for token in learned if token not in set(tokens)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
+    return CLIPTokenizer(
+        vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=MAX_LENGTH
+    )
+
+
+def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write vocab.json and merges.txt beside tokenizer.json, so that older transformers load it too."""
+    tokenizer.save_pretrained(folder)
+    vocabulary = {k: v for k, v in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
+    merges = json.loads((folder / "tokenizer.json").read_text())["model"]["merges"]
+    lines = [m if isinstance(m, str) else " ".join(m) for m in merges]
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n")
