@@ -1,9 +1,9 @@
 """spatialguide: spatial guidance for diffusers pipelines, from a free-form prompt.
 
-    from spatialguide import SpatialGuide
+from spatialguide import SpatialGuide
 
-    guide = SpatialGuide()
-    guide("a cat to the left of a dog", seed=0).images[0].save("out.png")
+guide = SpatialGuide()
+guide("a cat to the left of a dog", seed=0).images[0].save("out.png")
 """
 
 from __future__ import annotations

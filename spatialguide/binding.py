@@ -61,9 +61,7 @@ def bind(scene: Scene, tokenizers: Sequence[Any]) -> tuple[tuple[int, ...], ...]
         BindingError: see `bind_tokenizer`.
     """
     per_encoder = [bind_tokenizer(scene, tokenizer) for tokenizer in tokenizers]
-    return tuple(
-        tuple(sorted(set().union(*positions))) for positions in zip(*per_encoder, strict=True)
-    )
+    return tuple(tuple(sorted(set().union(*positions))) for positions in zip(*per_encoder, strict=True))
 
 
 def pipeline_tokenizers(pipeline: Any) -> list[Any]:

@@ -10,12 +10,12 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from spatialguide.config import GuideConfig, load_config, make_config
@@ -63,7 +63,6 @@ def _say_warnings(quiet: bool) -> None:
 def _silence_libraries() -> None:
     """Keep the libraries' own progress bars and notes out of our output."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")
     for name in ("diffusers", "transformers", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -91,15 +90,19 @@ def generate(
     _say_warnings(quiet)
     _silence_libraries()
     guidance = {} if strength is None else {"strength": strength}
-    settings = _config(
-        config, preset, steps=steps, scheduler=scheduler, backend=backend, strict=strict, guidance=guidance
-    )
+    settings = _config(config, preset, steps=steps, scheduler=scheduler, backend=backend, strict=strict, guidance=guidance)
     from spatialguide.images import check_writable
     from spatialguide.render import render
 
     check_writable(output)
-    with err.status("loading the model", spinner="dots") if not (quiet or as_json) else nullcontext() as status:
-        report = render(prompt, settings, output, seed=seed, compare=compare, trace=trace, say=getattr(status, "update", None))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=quiet or as_json) as progress:
+        task = progress.add_task("starting", total=1)
+
+        def say(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total)
+
+        report = render(prompt, settings, output, seed=seed, compare=compare, trace=trace, say=say)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
     elif not quiet:

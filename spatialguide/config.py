@@ -90,7 +90,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scheduler_options": {"timestep_spacing": "trailing"},
         "guidance": {"mode": "paper", "strength": 1000.0, "window": (0.0, 1.0), "map_size": 64, "settle": False},
         "losses": {
-            "alignment": {"weight": 1.0, "alpha": 0.75, "margin": 0.25, "activation": "gelu", "levels": ("coarse", "mid")},
+            "alignment": {
+                "weight": 1.0,
+                "alpha": 0.75,
+                "margin": 0.25,
+                "activation": "gelu",
+                "levels": ("coarse", "mid"),
+            },
             "presence": {"weight": 1.0, "levels": ("coarse",)},
             "balance": {"weight": 1.0, "levels": ("mid",)},
         },

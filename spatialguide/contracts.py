@@ -58,11 +58,17 @@ class Relation(Protocol):
             Relations whose directions form a cycle are reported as contradictory.
     """
 
-    name: str
-    phrases: tuple[str, ...]
-    grounds: int
-    converse: str | None
-    direction: tuple[float, float] | None
+    # Properties, so that frozen dataclasses fit the protocol.
+    @property
+    def name(self) -> str: ...
+    @property
+    def phrases(self) -> tuple[str, ...]: ...
+    @property
+    def grounds(self) -> int: ...
+    @property
+    def converse(self) -> str | None: ...
+    @property
+    def direction(self) -> tuple[float, float] | None: ...
 
     def distance(self, subject: Any, *grounds: Any) -> Any:
         """Signed distance in image sides, positive when the relation holds.

@@ -9,6 +9,7 @@ x0 down the loss (InfSplign, arXiv 2512.17851). With x = alpha x0 + sigma eps at
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ NO_CFG_FRACTION = 0.1
 
 def norms(tensor: Tensor) -> Tensor:
     """Euclidean norm of each sample, shaped to broadcast over it, float32."""
-    flat = torch.linalg.vector_norm(tensor.float().flatten(1), dim=1)
+    flat: Tensor = torch.linalg.vector_norm(tensor.float().flatten(1), dim=1)
     return flat.view(-1, *([1] * (tensor.ndim - 1)))
 
 
@@ -37,14 +38,14 @@ def paper_correction(gradient: Tensor, eta: float, prediction_type: str, alpha: 
         prediction_type: "epsilon", "v_prediction" or "sample".
         alpha: signal rate at this timestep, sqrt(alphas_cumprod).
     """
-    delta = eta * gradient
+    delta: Tensor = eta * gradient
     floored = max(alpha, MIN_ALPHA)
     if prediction_type == "epsilon":
         return delta
     if prediction_type == "v_prediction":
         return delta / floored
     if prediction_type == "sample":
-        return -delta * ((1 - alpha**2) ** 0.5 / floored)
+        return -delta * (math.sqrt(1 - alpha**2) / floored)
     raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}'")
 
 
@@ -68,7 +69,8 @@ def relative_correction(
         reference = norms(conditional.float() - unconditional.float())
     sign = -1.0 if prediction_type == "sample" else 1.0
     size = norms(gradient)
-    return sign * fraction * reference * gradient / torch.where(size > 0, size, torch.ones_like(size))
+    scale: Tensor = sign * fraction * reference / torch.where(size > 0, size, torch.ones_like(size))
+    return scale * gradient
 
 
 def signal_rate(scheduler: Any, timestep: float) -> float:
@@ -83,4 +85,4 @@ def signal_rate(scheduler: Any, timestep: float) -> float:
             f"mode 'paper' needs a scheduler with alphas_cumprod; {type(scheduler).__name__} has none: use mode 'relative'"
         )
     index = min(max(round(timestep), 0), len(table) - 1)
-    return float(table[index]) ** 0.5
+    return math.sqrt(float(table[index]))

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from spatialguide.config import GuidanceConfig
+from spatialguide.contracts import Layers
 from spatialguide.correction import norms, paper_correction, relative_correction, signal_rate
 from spatialguide.errors import UnsupportedPipelineError
 from spatialguide.losses import LossSum
 from spatialguide.observer import AttentionObserver, Bindings
-from spatialguide.contracts import Layers
 from spatialguide.scene import Scene
 from spatialguide.trace import ImageStep, Step, Trace
 

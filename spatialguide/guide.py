@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -173,7 +173,9 @@ class SpatialGuide:
         from spatialguide.trace import Trace
 
         if not hasattr(pipeline, "unet") or not hasattr(pipeline, "scheduler"):
-            raise UnsupportedPipelineError(f"{type(pipeline).__name__} has no unet and scheduler: only UNet pipelines can be guided")
+            raise UnsupportedPipelineError(
+                f"{type(pipeline).__name__} has no unet and scheduler: only UNet pipelines can be guided"
+            )
         # A scene without relations is drawn as the plain pipeline draws it.
         guided = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
         tokenizers = pipeline_tokenizers(pipeline)
@@ -233,6 +235,7 @@ class SpatialGuide:
         scene: Scene | Sequence[Scene] | None = None,
         guided: bool = True,
         progress: bool = False,
+        on_step: Callable[[int, int], object] | None = None,
     ) -> Result:
         """Generate images.
 
@@ -243,6 +246,7 @@ class SpatialGuide:
             scene: scenes made by hand instead of parsed ones.
             guided: False draws what the plain pipeline draws from the same seeds.
             progress: show the pipeline's progress bar.
+            on_step: called with (steps done, steps in all) after every sampling step.
 
         Raises:
             SpatialGuideError: bad input, with the cause and the remedy.
@@ -260,14 +264,22 @@ class SpatialGuide:
         pipeline.set_progress_bar_config(disable=not progress)
         seeds = [seed + i for i in range(len(prompts) * images_per_prompt)]
         generation = self.backend.generation
+        steps = self.config.steps or generation.steps
+
+        def told(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            if on_step is not None:
+                on_step(step + 1, pipeline.num_timesteps)
+            return tensors
+
         arguments = {
             "prompt": prompts,
             "num_images_per_prompt": images_per_prompt,
-            "num_inference_steps": self.config.steps or generation.steps,
+            "num_inference_steps": steps,
             "guidance_scale": generation.guidance_scale if self.config.guidance_scale is None else self.config.guidance_scale,
             "width": self.config.width or generation.width,
             "height": self.config.height or generation.height,
             "generator": [torch.Generator().manual_seed(s) for s in seeds],
+            "callback_on_step_end": told,
         }
         if guided:
             with self._attached(pipeline, scenes, self.backend.layers(pipeline)) as trace:

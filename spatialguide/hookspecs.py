@@ -14,7 +14,6 @@ Contracts of the registered things are in `spatialguide.contracts`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import pluggy
 
@@ -51,5 +50,6 @@ def spatialguide_detectors(register: Callable[[str, Callable[[], Detector]], Non
 
 
 @hookspec
-def spatialguide_modules() -> Iterable[str | Any]:
+def spatialguide_modules() -> Iterable[str]:
     """Name further modules (dotted names) of this distribution that are plugins too."""
+    return ()

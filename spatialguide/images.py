@@ -92,7 +92,7 @@ def with_boxes(image: Image.Image, detections: Sequence[Detection]) -> Image.Ima
         x0, y0, x1, y1 = (round(v * factor) for v in detection.box)
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=2)
         text = f"{detection.label} {detection.score:.2f}"
-        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        left, _, right, bottom = draw.textbbox((0, 0), text, font=font)
         x = min(max(0, x0), canvas.width - (right - left) - 6)
         y = y0 - (bottom + 4) if y0 >= bottom + 4 else y0
         draw.rectangle((x, y, x + right - left + 6, y + bottom + 4), fill=colour)

@@ -65,9 +65,7 @@ class LossSum:
     relations: Mapping[str, Relation]
     map_size: int | None = None
 
-    def __call__(
-        self, observer: AttentionObserver, scenes: Sequence[Scene], bindings: Bindings, sample: Tensor
-    ) -> Scored:
+    def __call__(self, observer: AttentionObserver, scenes: Sequence[Scene], bindings: Bindings, sample: Tensor) -> Scored:
         """Score every image of the observed batch, which holds the images of each scene one after another."""
         per_scene = sample.shape[0] // len(scenes)
         size = (sample.shape[-2], sample.shape[-1])
@@ -121,7 +119,12 @@ def _image_steps(values: Mapping[str, Tensor], loss: Tensor, statistics: ObjectS
     centroids = statistics.centroid.detach().mean(dim=1).tolist()
     return [
         ImageStep(
-            {name: numbers[i] for name, numbers in terms.items()}, total, tuple((x, y) for x, y in centroids[i]), 0.0, 0.0, False
+            {name: numbers[i] for name, numbers in terms.items()},
+            total,
+            tuple((x, y) for x, y in centroids[i]),
+            0.0,
+            0.0,
+            False,
         )
         for i, total in enumerate(loss.detach().tolist())
     ]

@@ -62,9 +62,7 @@ class AttentionObserver:
         torch.set_grad_enabled(True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -100,7 +98,7 @@ class AttentionObserver:
             heads = find_layer(self.denoiser, name).heads
             maps = object_maps(capture.query[rows], capture.key[rows], heads, tokens)
             height, width = grid_of(maps.shape[-1], size)
-            found.append(LayerMaps(level, maps.unflatten(-1, (height, width))))
+            found.append(LayerMaps(level, maps.reshape(*maps.shape[:-1], height, width)))
         return tuple(found)
 
 
@@ -115,8 +113,7 @@ def object_maps(query: Tensor, key: Tensor, heads: int, tokens: tuple[tuple[int,
     Returns:
         (images, objects, pixels), float32.
     """
-    query = query.float().unflatten(-1, (heads, -1)).transpose(1, 2)
-    key = key.float().unflatten(-1, (heads, -1)).transpose(1, 2)
+    query, key = (t.float().reshape(*t.shape[:2], heads, -1).transpose(1, 2) for t in (query, key))
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
     columns = sorted({position for positions in tokens for position in positions})
     # softmax over all tokens, but only the objects' columns are formed.

@@ -23,7 +23,8 @@ def check_scene(scene: Scene, relations: Mapping[str, Relation]) -> None:
     for edge in scene.relations:
         if edge.predicate not in relations:
             raise UnknownPluginError(
-                f"no relation is called '{edge.predicate}' (in '{scene.sentence(edge)}').{suggestion(edge.predicate, relations)}"
+                f"no relation is called '{edge.predicate}' (in '{scene.sentence(edge)}')."
+                f"{suggestion(edge.predicate, relations)}"
             )
         wanted = relations[edge.predicate].grounds
         if len(edge.objects) != wanted:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -129,7 +129,7 @@ class Registry:
             raise InvalidPluginError(f"{where}: hook {hook} raised {type(error).__name__}: {error}") from error
         if hook == "spatialguide_modules":
             for name in (name for names in results for name in names):
-                self.add(_imported(lambda n=name: importlib.import_module(n), name, distribution), distribution)
+                self.add(_imported(partial(importlib.import_module, name), name, distribution), distribution)
         elif results:
             raise InvalidPluginError(
                 f"{where}: hook {hook} returned {results[0]!r}; it must return nothing and call register(name, value)"

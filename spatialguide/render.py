@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,14 @@ def render(
     seed: int = 0,
     compare: bool = False,
     trace: Path | None = None,
-    say: Callable[[str], object] | None = None,
+    say: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Draw a prompt and write the picture with its metadata.
 
     Args:
         compare: also draw it unguided, detect objects in both, and write the two side by side.
         trace: where to write the trace as JSON.
-        say: told in a few words what is going on.
+        say: told in a few words what is going on, with steps done and steps in all.
 
     Returns:
         JSON-ready report: output, description, metadata, and with `compare` a verdict for each picture.
@@ -36,15 +38,15 @@ def render(
     Raises:
         SpatialGuideError: bad input, before anything is written.
     """
-    say = say or (lambda text: None)
+    say = say or (lambda text, done, total: None)
     check_writable(output)
     if trace is not None and not trace.parent.is_dir():
         raise OutputError(f"cannot write '{trace}': no folder '{trace.parent}'")
     guide = SpatialGuide(config)
-    say("reading the prompt")
+    say("reading the prompt", 0, 1)
     scene = guide.parse(prompt)
-    say(f"drawing {scene.describe()}")
-    result = guide(prompt, seed=seed, scene=scene)
+    say("loading the model", 0, 1)
+    result = guide(prompt, seed=seed, scene=scene, on_step=partial(say, "drawing"))
     picture = enlarged(result.images[0])[0] if result.images[0].width < 256 else result.images[0]
     report: dict[str, Any] = {
         "output": str(output),
@@ -54,9 +56,10 @@ def render(
         "skipped_steps": result.trace.skipped,
     }
     if compare:
-        say("drawing it unguided")
-        plain = guide(prompt, seed=seed, scene=scene, guided=False)
-        say("looking for the objects")
+        with warnings.catch_warnings():
+            # What there is to warn of was said for the guided picture.
+            warnings.simplefilter("ignore")
+            plain = guide(prompt, seed=seed, scene=scene, guided=False, on_step=partial(say, "drawing unguided"))
         from spatialguide.evaluation.detection import make_detector
         from spatialguide.evaluation.visor import relation_verdicts
 

@@ -112,9 +112,7 @@ def scene_from_triples(prompt: str, triples: Iterable[tuple[str, str, str | Sequ
 
     for subject, predicate, grounds in triples:
         listed = [grounds] if isinstance(grounds, str) else list(grounds)
-        relations.append(
-            Relation(subject=index(subject), predicate=predicate, objects=tuple(index(g) for g in listed))
-        )
+        relations.append(Relation(subject=index(subject), predicate=predicate, objects=tuple(index(g) for g in listed)))
     objects = []
     for name in names:
         start = prompt.lower().find(name.lower())

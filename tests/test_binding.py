@@ -31,8 +31,7 @@ def test_words_of_several_tokens_bind_all_of_them(tokenizer: CLIPTokenizer) -> N
 def test_repeated_nouns_stay_apart(tokenizer: CLIPTokenizer) -> None:
     prompt = "a red ball left of a blue ball"
     objects = tuple(
-        SceneObject(text="ball", head="ball", span=Span(start, start + 4), phrase=Span(start, start + 4))
-        for start in (6, 26)
+        SceneObject(text="ball", head="ball", span=Span(start, start + 4), phrase=Span(start, start + 4)) for start in (6, 26)
     )
     assert bind_tokenizer(Scene(prompt=prompt, objects=objects), tokenizer) == ((3,), (8,))
 
@@ -46,14 +45,12 @@ def test_case_blanks_and_other_scripts_keep_their_place(tokenizer: CLIPTokenizer
 def test_object_past_the_limit_is_an_error_that_says_so(tokenizer: CLIPTokenizer) -> None:
     prompt = "a cat " + "and " * 90 + "a dog"
     scene = scene_from_triples(prompt, [("cat", "left_of", "dog")])
-    with pytest.raises(BindingError, match="object 'dog' is token 94 .* reads only 77 tokens: shorten"):
+    with pytest.raises(BindingError, match=r"object 'dog' is token 94 .* reads only 77 tokens: shorten"):
         bind_tokenizer(scene, tokenizer)
 
 
 @pytest.mark.parametrize(("fillers", "fits"), [(71, True), (72, False)])
-def test_the_last_visible_token_is_the_one_before_the_end_token(
-    tokenizer: CLIPTokenizer, fillers: int, fits: bool
-) -> None:
+def test_the_last_visible_token_is_the_one_before_the_end_token(tokenizer: CLIPTokenizer, fillers: int, fits: bool) -> None:
     prompt = "a cat " + "and " * fillers + "a dog"
     scene = scene_from_triples(prompt, [("cat", "left_of", "dog")])
     if fits:

@@ -51,8 +51,8 @@ def test_generate_compare_writes_one_png_with_its_metadata(tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
     assert "objects: cat, dog; relations: cat left_of dog" in done.stdout
     assert "guided" in done.stdout
-    image = Image.open(tmp_path / "out.png")
-    assert image.width > 2 * 384
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.width > 2 * 384
     metadata = read_metadata(tmp_path / "out.png")
     assert (metadata["prompt"], metadata["seed"], metadata["guided"]) == (PROMPT, 3, True)
     assert metadata["config"]["steps"] == 6
@@ -70,7 +70,10 @@ def test_quiet_prints_nothing_and_json_one_object(tmp_path: Path) -> None:
 
 
 def test_trace_is_written(tmp_path: Path) -> None:
-    run(app, ["generate", PROMPT, "-o", str(tmp_path / "o.png"), "--steps", "4", "--trace", str(tmp_path / "t.json"), "-q"])
+    run(
+        app,
+        ["generate", PROMPT, "-o", str(tmp_path / "o.png"), "--steps", "4", "--trace", str(tmp_path / "t.json"), "-q"],
+    )
     assert len(json.loads((tmp_path / "t.json").read_text())["steps"]) > 0
 
 
@@ -84,7 +87,12 @@ def test_parse_prints_tables_and_json() -> None:
 
 def test_plugins_lists_what_is_there_and_where_from() -> None:
     rows = json.loads(run(app, ["plugins", "--json"]).output)
-    assert {"kind": "losses", "name": "alignment", "distribution": "spatialguide", "module": "spatialguide_plugins.alignment"} in rows
+    assert {
+        "kind": "losses",
+        "name": "alignment",
+        "distribution": "spatialguide",
+        "module": "spatialguide_plugins.alignment",
+    } in rows
     assert "alignment" in run(app, ["plugins"]).output
 
 

@@ -11,9 +11,7 @@ from spatialguide.errors import ConfigError
 def test_keywords_and_yaml_are_the_same(tmp_path: Path) -> None:
     path = tmp_path / "guide.yaml"
     path.write_text("steps: 12\nguidance:\n  strength: 2.0\nlosses:\n  alignment: {weight: 2, margin: 0.1}\n")
-    keywords = make_config(
-        steps=12, guidance={"strength": 2.0}, losses={"alignment": {"weight": 2, "margin": 0.1}}
-    )
+    keywords = make_config(steps=12, guidance={"strength": 2.0}, losses={"alignment": {"weight": 2, "margin": 0.1}})
     assert load_config(path) == keywords
     assert keywords.losses["alignment"].options == {"margin": 0.1}
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
-from spatialguide.correction import MIN_ALPHA, NO_CFG_FRACTION, norms, paper_correction, relative_correction, signal_rate
+from spatialguide.correction import (
+    MIN_ALPHA,
+    NO_CFG_FRACTION,
+    norms,
+    paper_correction,
+    relative_correction,
+    signal_rate,
+)
 from spatialguide.errors import UnsupportedPipelineError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -50,11 +57,14 @@ def test_zero_gradient_gives_zero_correction() -> None:
 
 def test_velocity_correction_is_bounded_at_high_noise() -> None:
     assert torch.equal(
-        paper_correction(GRADIENT, 1.0, "v_prediction", 1e-6), paper_correction(GRADIENT, 1.0, "v_prediction", MIN_ALPHA)
+        paper_correction(GRADIENT, 1.0, "v_prediction", 1e-6),
+        paper_correction(GRADIENT, 1.0, "v_prediction", MIN_ALPHA),
     )
 
 
-@pytest.mark.parametrize("correct", [lambda: paper_correction(X0, 1, "flow", 1), lambda: relative_correction(X0, 1, "flow", X0, X0)])
+@pytest.mark.parametrize(
+    "correct", [lambda: paper_correction(X0, 1, "flow", 1), lambda: relative_correction(X0, 1, "flow", X0, X0)]
+)
 def test_other_parametrisations_are_refused(correct) -> None:
     with pytest.raises(UnsupportedPipelineError, match="predicts 'flow'"):
         correct()

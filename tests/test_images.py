@@ -24,7 +24,8 @@ def test_metadata_survives_the_png(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("out.jpg", "must end in .png"), ("no/such/out.png", "No such file"), ("folder.png", "is a folder")]
+    ("name", "message"),
+    [("out.jpg", "must end in .png"), ("no/such/out.png", "No such file"), ("folder.png", "is a folder")],
 )
 def test_bad_paths_are_refused_before_writing(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "folder.png").mkdir()

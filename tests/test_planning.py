@@ -39,7 +39,7 @@ def test_scenes_that_can_hold_pass(registry: Registry, triples: list[tuple[str, 
 
 
 def test_unknown_predicate_names_the_nearest(registry: Registry) -> None:
-    with pytest.raises(UnknownPluginError, match="'left_off'.*Did you mean 'left_of'"):
+    with pytest.raises(UnknownPluginError, match=r"'left_off'.*Did you mean 'left_of'"):
         check_scene(scene_from_triples(PROMPT, [("cat", "left_off", "dog")]), registry.relations())
 
 

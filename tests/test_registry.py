@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -57,9 +58,7 @@ def test_first_party_plugins_come_through_the_same_group(registry: Registry) -> 
 
 def test_the_core_imports_no_plugin() -> None:
     for path in (ROOT / "spatialguide").rglob("*.py"):
-        text = path.read_text()
-        assert "spatialguide_plugins" not in text, path
-        assert "spatialguide_parsers" not in text, path
+        assert not re.search(r"(from|import) spatialguide_(plugins|parsers)", path.read_text()), path
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -135,7 +134,7 @@ def test_a_hook_with_wrong_arguments_is_refused() -> None:
 def test_a_misspelt_hook_names_the_nearest() -> None:
     module = types.ModuleType("misspelt")
     module.spatialguide_loses = hookimpl(lambda register: None)  # type: ignore[attr-defined]
-    with pytest.raises(InvalidPluginError, match="unknown hook 'spatialguide_loses'. Did you mean 'spatialguide_losses'"):
+    with pytest.raises(InvalidPluginError, match=r"unknown hook 'spatialguide_loses'. Did you mean 'spatialguide_losses'"):
         Registry(load_entry_points=False).add(module, "their-dist")
 
 
@@ -146,7 +145,11 @@ def test_a_module_without_hooks_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("files", "cause"),
-    [({"evil": "import does_not_exist"}, "ModuleNotFoundError"), ({"evil": "1 / 0"}, "ZeroDivisionError"), ({}, "ModuleNotFoundError")],
+    [
+        ({"evil": "import does_not_exist"}, "ModuleNotFoundError"),
+        ({"evil": "1 / 0"}, "ZeroDivisionError"),
+        ({}, "ModuleNotFoundError"),
+    ],
 )
 def test_an_entry_point_that_fails_to_import_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cause: str
@@ -161,7 +164,7 @@ def test_an_entry_point_that_fails_to_import_is_named(
 
 
 def test_unknown_names_suggest_the_nearest(registry: Registry) -> None:
-    with pytest.raises(UnknownPluginError, match="no backend is called 'tinny'. Did you mean 'tiny'"):
+    with pytest.raises(UnknownPluginError, match=r"no backend is called 'tinny'. Did you mean 'tiny'"):
         registry.get("backends", "tinny")
 
 

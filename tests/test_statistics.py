@@ -36,9 +36,7 @@ def test_an_empty_map_has_finite_moments_and_gradients() -> None:
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)
-@given(
-    height=st.integers(2, 9), width=st.integers(2, 9), seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3)
-)
+@given(height=st.integers(2, 9), width=st.integers(2, 9), seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
 def test_moments_stay_in_the_image_and_ignore_scale(height: int, width: int, seed: int, scale: float) -> None:
     maps = torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) + 1e-3
     centroid, variance = moments(maps)

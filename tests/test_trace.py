@@ -28,6 +28,7 @@ def test_skipped_counts_images_that_were_left_uncorrected() -> None:
 def test_plot_writes_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     trace().plot(tmp_path / "trace.png", names=("cat", "dog"))
-    assert Image.open(tmp_path / "trace.png").width > 400
+    with Image.open(tmp_path / "trace.png") as picture:
+        assert picture.width > 400
     with pytest.raises(ValueError, match="image 1 was not guided"):
         trace().plot(tmp_path / "none.png", image=1)

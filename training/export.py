@@ -1,6 +1,6 @@
 """Write the trained parts as the folder that ships: a diffusers pipeline in half precision, and the detector.
 
-    python -m training.export --vae runs/vae/vae --unet runs/unet --detector runs/detector
+python -m training.export --vae runs/vae/vae --unet runs/unet --detector runs/detector
 """
 
 from __future__ import annotations

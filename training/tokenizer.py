@@ -13,25 +13,30 @@ from transformers import CLIPTokenizer
 
 from training.scenes import OBJECTS, RELATION_PHRASES
 
-COCO_NAMES = (
+_COCO = (
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "
-    "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag, "
-    "tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, "
-    "tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot, "
-    "hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, "
-    "keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, "
-    "hair drier, toothbrush"
-).split(", ")
-WORDS = (
-    "a an the and with of to on in at by is are there picture photo image between around inside surrounded bottom side "
-    "corner center middle two three four five cats dogs birds cars books red orange yellow green blue purple pink brown "
-    "black white gray small big large tall round wooden metal hot chocolate hand which that it its"
-).split()
+    "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, "
+    "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, "
+    "surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, "
+    "broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, "
+    "laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, "
+    "scissors, teddy bear, hair drier, toothbrush"
+)
+COCO_NAMES = tuple(_COCO.split(", "))
+_WORDS = (
+    "a an the and with of to on in at by is are there picture photo image between around inside surrounded bottom "
+    "side corner center middle two three four five cats dogs birds cars books red orange yellow green blue purple "
+    "pink brown black white gray small big large tall round wooden metal hot chocolate hand which that it its"
+)
+WORDS = tuple(_WORDS.split())
 MAX_LENGTH = 77
 
 
 def train_tokenizer(vocabulary_size: int = 1024) -> CLIPTokenizer:
-    """Byte-level BPE whose merges cover every corpus word; other words fall apart into several tokens."""
+    """Byte-level BPE whose merges cover every corpus word; other words fall apart into several tokens.
+
+    The trainer breaks ties between pairs at random, so train it once and keep the result.
+    """
     template = CLIPTokenizer()
     backend = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
     backend.normalizer = template.backend_tokenizer.normalizer
@@ -51,15 +56,13 @@ def train_tokenizer(vocabulary_size: int = 1024) -> CLIPTokenizer:
     tokens += [token for token in learned if token not in set(tokens)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
-    return CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=MAX_LENGTH
-    )
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=MAX_LENGTH)
 
 
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write vocab.json and merges.txt beside tokenizer.json, so that older transformers load it too."""
     tokenizer.save_pretrained(folder)
-    vocabulary = {k: v for k, v in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])}
+    vocabulary = dict(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]))
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
     merges = json.loads((folder / "tokenizer.json").read_text())["model"]["merges"]
     lines = [m if isinstance(m, str) else " ".join(m) for m in merges]

@@ -136,13 +136,9 @@ def train(out: Path, steps: int = 1500, batch: int = 48, peak_lr: float = 2e-3, 
         if (step + 1) % 100 == 0 or step + 1 == steps:
             precision, recall = precision_recall(TinyDetector(network, NAMES), held_out)
             network.train()
-            print(
-                f"step {step + 1} loss {loss.item():.3f} precision {precision:.4f} recall {recall:.4f} {time.time() - began:.0f}s",
-                flush=True,
-            )
-            checkpoint.save(
-                out / "checkpoint.pt", model=network.state_dict(), optimizer=optimizer.state_dict(), step=step + 1
-            )
+            figures = f"loss {loss.item():.3f} precision {precision:.4f} recall {recall:.4f}"
+            print(f"step {step + 1} {figures} {time.time() - began:.0f}s", flush=True)
+            checkpoint.save(out / "checkpoint.pt", model=network.state_dict(), optimizer=optimizer.state_dict(), step=step + 1)
 
 
 if __name__ == "__main__":

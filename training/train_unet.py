@@ -132,8 +132,9 @@ def train(
     """Train, or go on from the checkpoint in OUT; the averaged weights are in the checkpoint under "average"."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    tokenizer = train_tokenizer()
-    save_tokenizer(tokenizer, out / "tokenizer")
+    if not (out / "tokenizer").exists():
+        save_tokenizer(train_tokenizer(), out / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
     latents, tokens = prepare(out, AutoencoderTiny.from_pretrained(vae), tokenizer, scenes, seed)
     empty = torch.tensor(tokenizer("", padding="max_length", max_length=tokenizer.model_max_length)["input_ids"])
     scheduler = DDPMScheduler(**SCHEDULER_CONFIG)
@@ -143,7 +144,9 @@ def train(
     model.text_encoder.set_attn_implementation("eager")
     optimizer = MuonAdamW(
         model.named_parameters(),
-        is_outer=lambda name: "embedding" in name and "time" not in name or name in ("unet.conv_in.weight", "unet.conv_out.weight"),
+        is_outer=lambda name: (
+            ("embedding" in name and "time" not in name) or name in ("unet.conv_in.weight", "unet.conv_out.weight")
+        ),
         muon_lr=muon_lr,
         adam_lr=adam_lr,
         steps=steps,

@@ -1,6 +1,6 @@
 """Train the f4 autoencoder (diffusers' AutoencoderTiny) on synthetic scenes.
 
-    python -m training.train_vae runs/vae --steps 4000
+python -m training.train_vae runs/vae --steps 4000
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def train(
         loss.backward()
         optimizer.step(step)
         if (step + 1) % 200 == 0 or step + 1 == steps:
-            print(f"step {step + 1} loss {loss.item():.4f} psnr {psnr(vae, held_out):.2f} {time.time() - began:.0f}s", flush=True)
+            print(
+                f"step {step + 1} loss {loss.item():.4f} psnr {psnr(vae, held_out):.2f} {time.time() - began:.0f}s",
+                flush=True,
+            )
             checkpoint.save(
                 out / "checkpoint.pt",
                 vae=vae.state_dict(),

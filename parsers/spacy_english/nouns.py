@@ -73,9 +73,7 @@ def _run_end(tokens: Sequence[Token], lead: int, determined: bool) -> int:
         elif named and token.part is Part.PARTICIPLE:
             break
         elif token.part is Part.VERB and (named or not determined):
-            singular_noun = (
-                named and not plural and determined and token.tag in ("VB", "VBP") and _noun_follows(tokens, end)
-            )
+            singular_noun = named and not plural and determined and token.tag in ("VB", "VBP") and _noun_follows(tokens, end)
             if not singular_noun:
                 break
         end += 1
@@ -128,9 +126,7 @@ def _mention(tokens: Sequence[Token], start: int, lead: int, head: int, model: M
     single = _single(name, determiners, bool(numbers), model)
     text = " ".join([*(token.text for token in name[:-1]), single])
     before = body[: len(body) - len(name)]
-    attributes = tuple(
-        t.text for t in before if t.part in (Part.ADJECTIVE, Part.PARTICIPLE, Part.NOUN, Part.VERB, Part.OTHER)
-    )
+    attributes = tuple(t.text for t in before if t.part in (Part.ADJECTIVE, Part.PARTICIPLE, Part.NOUN, Part.VERB, Part.OTHER))
     plural = single != name[-1].text
     return Mention(
         text=text,

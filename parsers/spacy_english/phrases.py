@@ -31,9 +31,7 @@ _DEGREE = r"(?:(?:far|immediate|upper|lower|extreme|near|very|direct|top|bottom)
 _FRAME = r"(?: of the (?:image|picture|frame|photo|photograph|scene|canvas|composition|screen|shot|view|painting))"
 _PART = r"(?:(?:-| )hand)?(?: (?:side|half|part|corner|edge|third))?"
 _OWNER = "his|her|its|their|my|your"
-_NAME = (
-    r"(?:(?:a|an|the|his|her|its|their) )?(?:(?!(?:to|on|at|in|of|by|next|near|left|right|and|with) )[^ .,]+ ){1,4}?"
-)
+_NAME = r"(?:(?:a|an|the|his|her|its|their) )?(?:(?!(?:to|on|at|in|of|by|next|near|left|right|and|with) )[^ .,]+ ){1,4}?"
 _END = r"(?![^ ])"
 
 
@@ -132,9 +130,7 @@ class Phrases:
             position = found[0].end if found else position + 1
         return sorted(marks, key=lambda mark: mark.start)
 
-    def _longest(
-        self, text: str, words: Sequence[Word], starts: list[int], index: dict[int, int], position: int
-    ) -> list[Mark]:
+    def _longest(self, text: str, words: Sequence[Word], starts: list[int], index: dict[int, int], position: int) -> list[Mark]:
         best: tuple[int, list[Mark]] = (0, [])
         for rule, kind, predicate, grounds in self._rules:
             match = rule.match(text, starts[position])

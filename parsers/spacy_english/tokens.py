@@ -156,9 +156,7 @@ def _in_context(tagged: Sequence[Token], position: int, model: Model) -> Token:
         part = Part.RELATIVE
     if token.text == "that" and part is Part.RELATIVE and before not in _CLAUSE_HEADS:
         part = Part.DETERMINER
-    if token.text == "'s" and (
-        before in (Part.PRONOUN, Part.THERE) or after in (Part.DETERMINER, Part.MARK, Part.NUMBER)
-    ):
+    if token.text == "'s" and (before in (Part.PRONOUN, Part.THERE) or after in (Part.DETERMINER, Part.MARK, Part.NUMBER)):
         part = Part.BE
     if before is Part.DETERMINER and part is Part.VERB and model.is_noun(token.text):
         part = Part.NOUN

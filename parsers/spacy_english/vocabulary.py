@@ -28,9 +28,7 @@ PRONOUNS = _words("it they he she them him her itself themselves")
 PLURAL_PRONOUNS = _words("they them their themselves")
 MALE_PRONOUNS = _words("he him his")
 FEMALE_PRONOUNS = _words("she her")
-MALE = _words(
-    "man boy guy gentleman king prince father grandfather son brother husband cowboy policeman businessman wizard"
-)
+MALE = _words("man boy guy gentleman king prince father grandfather son brother husband cowboy policeman businessman wizard")
 FEMALE = _words("woman girl lady queen princess mother grandmother daughter sister wife witch")
 BYSTANDERS = _words("i me we us you i'm i'd there's what who whom something anything nothing everything everyone")
 RECIPROCALS = frozenset({("each", "other"), ("one", "another")})
@@ -46,23 +44,17 @@ POSTURES = _words(
 LOOKING = _words("look looks looking looked turn turns turning turned face faces facing faced point points pointing")
 DIRECTIONS = LOOKING | _words("lean leans leaning heads heading moving moves tilted tilting glancing staring gazing")
 
-IMPERATIVES = _words(
-    "draw paint put place add show make create generate render include position set imagine depict sketch"
-)
+IMPERATIVES = _words("draw paint put place add show make create generate render include position set imagine depict sketch")
 
 CLAUSE_WORDS = _words("while whereas where when as because so then with but")
-QUIET_PREPOSITIONS = _words(
-    "at from for into off out up down past during about like than via per except despite till until"
-)
+QUIET_PREPOSITIONS = _words("at from for into off out up down past during about like than via per except despite till until")
 RELATION_ADVERBS = _words(
     "directly just immediately slightly exactly right straight far way high well closely somewhere located both all"
     " positioned placed situated clearly partly partially mostly entirely"
 )
 
 # Nouns that stand for what follows their "of": groups are plural, portions single.
-GROUPS = _words(
-    "bunch group row lot lots herd flock pack crowd cluster number set series handful line collection array"
-)
+GROUPS = _words("bunch group row lot lots herd flock pack crowd cluster number set series handful line collection array")
 PAIRS = _words("pair couple")
 PORTIONS = _words("piece slice kind type sort bit")
 

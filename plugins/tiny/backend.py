@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +13,26 @@ from typing import Any, ClassVar
 from spatialguide.contracts import Backend, Generation, Layers
 
 WEIGHTS = Path(str(files("spatialguide_plugins.tiny"))) / "weights"
+
+
+@contextmanager
+def _loading_quietly() -> Iterator[None]:
+    """Silence the libraries while the model loads: bars that last a second, and notes on parts that we chose on purpose."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, (verbosity, bars) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()
 
 
 class TinyBackend(Backend):
@@ -27,12 +49,13 @@ class TinyBackend(Backend):
     def load(self) -> Any:
         """The pipeline, in float32 on the CPU."""
         import torch
-        from diffusers import StableDiffusionPipeline
 
-        # safety_checker=None is what the folder says already; the weights are stored in half precision.
-        return StableDiffusionPipeline.from_pretrained(
-            WEIGHTS / "pipeline", torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
+        with _loading_quietly():
+            from diffusers import StableDiffusionPipeline
+
+            return StableDiffusionPipeline.from_pretrained(
+                WEIGHTS / "pipeline", torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
+            )
 
     def layers(self, pipeline: Any) -> Layers:
         """8x8 cross-attention as "coarse", 16x16 as "mid"."""

@@ -49,9 +49,7 @@ def visor_scores(outcomes: Iterable[Outcome]) -> VisorScores:
     images = max(len(hits) for hits in per_prompt.values())
     detected = sum(row.detected for row in rows)
     correct = sum(row.detected and row.correct for row in rows)
-    at_least = tuple(
-        100 * sum(sum(hits) >= n for hits in per_prompt.values()) / len(per_prompt) for n in range(1, images + 1)
-    )
+    at_least = tuple(100 * sum(sum(hits) >= n for hits in per_prompt.values()) / len(per_prompt) for n in range(1, images + 1))
     cond = 100 * correct / detected if detected else float("nan")
     return VisorScores(100 * detected / len(rows), 100 * correct / len(rows), cond, at_least)
 
@@ -65,9 +63,7 @@ def relation_holds(scene: Scene, edge: Edge, detections: Sequence[Detection], re
     return any(float(relation.distance(*boxes)) > 0 for boxes in product(*choices))
 
 
-def score_image(
-    prompt: int, scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Relation]
-) -> Outcome:
+def score_image(prompt: int, scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Relation]) -> Outcome:
     """Score one image against its scene: all objects detected, all relations true."""
     present = {d.label for d in detections}
     detected = all(item.text in present for item in scene.objects)

@@ -311,9 +311,7 @@ def test_unused_phrases_are_reported(parse: SpacyParser, prompt: str, remark: st
         ("a fish inside a bowl on a shelf", "bowl on shelf, fish inside bowl"),
     ],
 )
-def test_third_party_phrases_are_found_like_the_built_in_ones(
-    parse_more: SpacyParser, prompt: str, expected: str
-) -> None:
+def test_third_party_phrases_are_found_like_the_built_in_ones(parse_more: SpacyParser, prompt: str, expected: str) -> None:
     assert said(parse_more(prompt)) == expected
 
 
@@ -394,9 +392,7 @@ def test_any_text_gives_a_sound_scene(prompt: str) -> None:
     st.sampled_from([" ", "  ", "\n", "\t ", " 🐾 "]),
     st.sampled_from([str.lower, str.upper, str.title]),
 )
-def test_spans_are_exact_in_any_dress(
-    pair: list[str], lead: str, phrase: str, blank: str, dress: Callable[[str], str]
-) -> None:
+def test_spans_are_exact_in_any_dress(pair: list[str], lead: str, phrase: str, blank: str, dress: Callable[[str], str]) -> None:
     prompt = blank.join([lead, *pair[0].split(), *phrase.split(), lead, *pair[1].split(), "!"])
     scene = parser_of(RELATIONS)(dress(prompt))
     assert_sound(scene)

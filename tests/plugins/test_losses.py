@@ -55,9 +55,7 @@ STACKED = points(((1, 1),), ((1, 0), (1, 2)))
 @pytest.mark.parametrize(
     ("predicate", "distance"), [("left_of", 1.0), ("right_of", -1.0), ("above", 0.0), ("below", 0.0), ("next_to", 1.0)]
 )
-def test_alignment_is_gelu_of_alpha_times_margin_minus_distance(
-    registry: Registry, predicate: str, distance: float
-) -> None:
+def test_alignment_is_gelu_of_alpha_times_margin_minus_distance(registry: Registry, predicate: str, distance: float) -> None:
     value = Alignment()(statistics(SPREAD), scene(2, (0, predicate, 1)), registry.relations())
     assert value.tolist() == pytest.approx([gelu(0.75 * (0.25 - distance))], abs=1e-6)
 

@@ -11,7 +11,13 @@ CENTRE = np.array([0.5, 0.5])
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [("left_of", (0.2, 0.5)), ("right_of", (0.8, 0.5)), ("above", (0.5, 0.2)), ("below", (0.5, 0.8)), ("on", (0.5, 0.2))],
+    [
+        ("left_of", (0.2, 0.5)),
+        ("right_of", (0.8, 0.5)),
+        ("above", (0.5, 0.2)),
+        ("below", (0.5, 0.8)),
+        ("on", (0.5, 0.2)),
+    ],
 )
 def test_directions(registry: Registry, name: str, place: tuple[float, float]) -> None:
     relation = registry.relations()[name]
