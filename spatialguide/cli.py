@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -38,12 +39,13 @@ PresetOption = Annotated[str | None, typer.Option(help="Starting point: balanced
 StepsOption = Annotated[int | None, typer.Option(help="Sampling steps.")]
 StrengthOption = Annotated[float | None, typer.Option(help="Guidance strength; 0 draws what the plain model draws.")]
 SchedulerOption = Annotated[str | None, typer.Option(help="diffusers scheduler, such as DDIM.")]
+BackendOption = Annotated[str | None, typer.Option(help="Model: see `spatialguide plugins`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def _config(path: Path | None, preset: str | None, **overrides: Any) -> GuideConfig:
-    given = {key: value for key, value in overrides.items() if value not in (None, {}, False)}
+    given = {key: value for key, value in overrides.items() if value is not None and value != {} and value is not False}
     if path is not None and preset is not None:
         raise typer.BadParameter("give --config or --preset, not both: a configuration names its preset itself")
     return load_config(path, **given) if path is not None else make_config(preset or "balanced", **given)
@@ -54,7 +56,7 @@ def _say_warnings(quiet: bool) -> None:
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if not quiet and category.__module__.startswith("spatialguide"):
-            err.print(f"[yellow]warning:[/] {message}", highlight=False, soft_wrap=True)
+            err.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
 
     warnings.simplefilter("always")
     warnings.showwarning = show
@@ -78,7 +80,7 @@ def generate(
     steps: StepsOption = None,
     strength: StrengthOption = None,
     scheduler: SchedulerOption = None,
-    backend: Annotated[str | None, typer.Option(help="Model: see `spatialguide plugins`.")] = None,
+    backend: BackendOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when the prompt has no relation.")] = False,
@@ -106,9 +108,9 @@ def generate(
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
     elif not quiet:
-        out.print(f"[bold]{output}[/]  {report['description']}", highlight=False, soft_wrap=True)
+        out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
         for name, verdict in report.get("verdicts", {}).items():
-            out.print(f"  {name}: {verdict}", highlight=False)
+            out.print(f"  {name}: {escape(verdict)}", highlight=False)
 
 
 @app.command()
@@ -128,14 +130,15 @@ def parse(
     objects = Table("#", "object", "attributes", "count", "characters", title="Objects", title_justify="left")
     for number, item in enumerate(scene.objects):
         count = "several" if item.count is None else str(item.count)
-        objects.add_row(str(number), item.text, ", ".join(item.attributes), count, f"{item.span.start}-{item.span.end}")
+        attributes = escape(", ".join(item.attributes))
+        objects.add_row(str(number), escape(item.text), attributes, count, f"{item.span.start}-{item.span.end}")
     relations = Table("subject", "relation", "of", title="Relations", title_justify="left")
     for edge in scene.relations:
         grounds = " and ".join(scene.name(i) for i in edge.objects)
-        relations.add_row(scene.name(edge.subject), edge.predicate, grounds)
+        relations.add_row(escape(scene.name(edge.subject)), edge.predicate, escape(grounds))
     out.print(objects, relations)
     for line in scene.ignored:
-        out.print(f"[yellow]ignored:[/] {line}", highlight=False)
+        out.print(f"[yellow]ignored:[/] {escape(line)}", highlight=False)
 
 
 @app.command()
@@ -163,6 +166,7 @@ def visor(
     steps: StepsOption = None,
     strength: StrengthOption = None,
     scheduler: SchedulerOption = None,
+    backend: BackendOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a PNG of unguided images above guided ones.")] = None,
@@ -172,7 +176,7 @@ def visor(
     _say_warnings(quiet=False)
     _silence_libraries()
     guidance = {} if strength is None else {"strength": strength}
-    settings = _config(config, preset, steps=steps, scheduler=scheduler, guidance=guidance)
+    settings = _config(config, preset, steps=steps, scheduler=scheduler, backend=backend, guidance=guidance)
     from spatialguide.evaluation.benchmark import run_visor
 
     report = run_visor(settings, prompts=prompts, images=images, batch=batch, seed=seed, sheet=sheet, console=err)
@@ -184,7 +188,7 @@ def main() -> None:
     try:
         app()
     except SpatialGuideError as error:
-        err.print(f"[bold red]error:[/] {' '.join(str(error).split())}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(' '.join(str(error).split()))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted")

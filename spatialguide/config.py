@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from spatialguide.errors import ConfigError, suggestion
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TermConfig(BaseModel):
     """One loss term: its weight in the sum; all other keys are the term's own options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     weight: float = 1.0
 
@@ -29,7 +29,7 @@ class TermConfig(BaseModel):
 class GuidanceConfig(BaseModel):
     """How the denoiser is guided.
 
-    strength: eta in mode "paper"; in mode "relative" a fraction of ||eps_cond - eps_uncond||. 0 switches guidance off.
+    strength: eta in mode "paper"; in mode "relative" a multiple of ||eps_cond - eps_uncond||. 0 switches guidance off.
     window: part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on.
     map_size: side to which maps are resized (anti-aliased) before the statistics, as the paper does; None keeps
         each layer's own resolution.
@@ -64,8 +64,8 @@ class GuideConfig(BaseModel):
     detector: str = "tiny"
     steps: int | None = Field(default=None, ge=1, description="sampling steps; the backend's usual number if not given")
     guidance_scale: float | None = Field(default=None, ge=0, description="classifier-free guidance scale")
-    width: int | None = Field(default=None, ge=8)
-    height: int | None = Field(default=None, ge=8)
+    width: int | None = Field(default=None, ge=8, multiple_of=8)
+    height: int | None = Field(default=None, ge=8, multiple_of=8)
     scheduler: str | None = Field(default=None, description="diffusers scheduler class, such as DDIMScheduler")
     scheduler_options: dict[str, Any] = Field(default_factory=dict)
     strict: bool = Field(default=False, description="raise instead of warning when there is nothing to guide")

@@ -27,7 +27,7 @@ class LossTerm(BaseModel, ABC):
     `levels` names the attention levels whose layers the term reads; the term averages over those layers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     levels: tuple[str, ...] = ("coarse", "mid")
 

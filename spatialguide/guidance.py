@@ -21,7 +21,7 @@ from spatialguide.config import GuidanceConfig
 from spatialguide.contracts import Layers
 from spatialguide.correction import norms, paper_correction, relative_correction, signal_rate
 from spatialguide.errors import UnsupportedPipelineError
-from spatialguide.losses import LossSum
+from spatialguide.losses import LossSum, Scored
 from spatialguide.observer import AttentionObserver, Bindings
 from spatialguide.scene import Scene
 from spatialguide.trace import ImageStep, Step, Trace
@@ -81,9 +81,13 @@ class Guidance:
         setattr(denoiser, _ATTACHED, True)
         for parameter in trainable:
             parameter.requires_grad_(False)
+        grad_before = torch.is_grad_enabled()
         try:
             yield self.trace
         finally:
+            if self._pending is not None:
+                self._abandon()
+                torch.set_grad_enabled(grad_before)
             for handle in handles:
                 handle.remove()
             delattr(denoiser, _ATTACHED)
@@ -96,6 +100,7 @@ class Guidance:
         """Run the unconditional part; hand on the conditional part with a graph."""
         if self._nested:
             return None
+        self._abandon()
         call = inspect.signature(type(denoiser).forward).bind(denoiser, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
         del call["self"]
@@ -144,26 +149,40 @@ class Guidance:
         corrected = torch.cat([part + correction.to(part.dtype) for part in parts])
         return (corrected, *output[1:]) if isinstance(output, tuple) else type(output)(sample=corrected)
 
+    def _abandon(self) -> None:
+        """Clean up after a call that was interrupted: torch runs no forward hook for a KeyboardInterrupt."""
+        if self._pending is not None:
+            self._pending.observer.remove()
+        self._pending, self._nested = None, False
+
     # --- the step ----------------------------------------------------------------------------------------------
 
     def _correction(self, pending: _Pending, conditional: Tensor) -> Tensor:
         """The step on one screen: maps, statistics, terms, gradient, correction; recorded in the trace."""
         with torch.enable_grad():
             scored = self.losses(pending.observer, self.scenes, self.bindings, pending.sample)
+            needed = self._needed(scored)
             # Half-precision gradients underflow: scale the loss up and the gradient down again.
             scale = 1.0 if pending.sample.dtype == torch.float32 else 2.0**10
-            if scored.total.requires_grad:
+            if scored.total.requires_grad and needed.any():
                 (gradient,) = torch.autograd.grad(scored.total * scale, pending.sample)
             else:
                 gradient = torch.zeros_like(pending.sample)
-        gradient = gradient.float() / scale
+        # The first channels are the latents; inpainting models append a mask and a masked image.
+        gradient = gradient[:, : conditional.shape[1]].float() / scale
         finite = scored.finite & gradient.flatten(1).isfinite().all(dim=1)
         gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, torch.zeros_like(gradient))
-        correction = self._scaled(gradient, pending, conditional)
-        if self.config.mode == "relative" and self.config.settle:
-            correction = correction * scored.unmet(self.config.settle_margin).view(-1, 1, 1, 1)
+        correction = self._scaled(gradient, pending, conditional) * needed.view(-1, 1, 1, 1)
+        # Last of all, so that nothing that is not finite gets past it.
+        correction = torch.where(finite.view(-1, 1, 1, 1), correction, torch.zeros_like(correction))
         self._record(pending, scored.images, gradient, correction, finite)
         return correction
+
+    def _needed(self, scored: Scored) -> Tensor:
+        """Share of the full correction that each image still needs, in [0, 1]."""
+        if self.config.mode == "relative" and self.config.settle:
+            return scored.unmet(self.config.settle_margin)
+        return torch.ones(len(scored.images), device=scored.total.device)
 
     def _scaled(self, gradient: Tensor, pending: _Pending, conditional: Tensor) -> Tensor:
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
@@ -188,14 +207,38 @@ class Guidance:
             return None
         timesteps = self.pipeline.scheduler.timesteps
         index = int((timesteps.float() - timestep).abs().argmin())
+        # Image-to-image pipelines run only the last steps of the schedule: the window counts those that run.
+        run = getattr(self.pipeline, "num_timesteps", len(timesteps))
+        progress = (index - (len(timesteps) - run)) / run
         start, stop = self.config.window
-        return index if start <= index / len(timesteps) < stop else None
+        return index if start <= progress < stop else None
 
     def _parts(self) -> int:
         """How many parts the pipeline's batch has: with classifier-free guidance two, without it one."""
         if getattr(self.pipeline, "do_perturbed_attention_guidance", False):
-            raise UnsupportedPipelineError("perturbed-attention guidance cannot be combined with spatial guidance yet")
+            raise UnsupportedPipelineError(
+                "perturbed-attention guidance needs its whole batch in one call: set pag_scale=0 to use spatial guidance"
+            )
         return 2 if self.pipeline.do_classifier_free_guidance else 1
+
+
+def refuse_unsupported(pipeline: Any) -> None:
+    """Raise UnsupportedPipelineError for what is known not to work, with what to do instead."""
+    name = type(pipeline).__name__
+    if getattr(pipeline, "unet", None) is None or getattr(pipeline, "scheduler", None) is None:
+        raise UnsupportedPipelineError(f"{name} has no unet and scheduler: only UNet pipelines can be guided")
+    wrapper = type(pipeline.unet)
+    if "sample" not in inspect.signature(wrapper.forward).parameters:
+        raise UnsupportedPipelineError(
+            f"the denoiser is wrapped in {wrapper.__name__}, which hides its layers: "
+            "attach to the pipeline before torch.compile"
+        )
+    if "InstructPix2Pix" in name:
+        raise UnsupportedPipelineError(f"{name} splits its batch in three parts of its own kind: it cannot be guided")
+    if not hasattr(type(pipeline), "do_classifier_free_guidance"):
+        raise UnsupportedPipelineError(f"{name} does not say whether it uses classifier-free guidance: it cannot be guided")
+    if not any(getattr(pipeline, tokenizer, None) is not None for tokenizer in ("tokenizer", "tokenizer_2")):
+        raise UnsupportedPipelineError(f"{name} has no tokenizer to bind the prompt's objects with")
 
 
 def _rows(value: Any, rows: slice, batch: int) -> Any:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spatialguide.config import GuideConfig, load_config, make_config
+from spatialguide.config import GuideConfig, TermConfig, load_config, make_config
 from spatialguide.contracts import Backend, Layers
 from spatialguide.errors import (
     InvalidPluginError,
@@ -21,10 +21,10 @@ from spatialguide.errors import (
     PromptError,
     SpatialGuideError,
     UnguidedWarning,
-    UnsupportedPipelineError,
+    UnknownPluginError,
 )
 from spatialguide.planning import check_scene
-from spatialguide.registry import Registry, default_registry
+from spatialguide.registry import SINGULAR, Registry, default_registry
 from spatialguide.scene import Scene
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class SpatialGuide:
 
         Raises:
             PromptError: the prompt is empty or no text.
+            UnknownPluginError: all that the prompt says of places is said with phrases that no relation plugin has.
             ContradictionError: its relations cannot hold together.
         """
         if not isinstance(prompt, str):
@@ -109,6 +110,11 @@ class SpatialGuide:
             source = self.registry.origin("parsers", self.config.parser).distribution
             raise InvalidPluginError(
                 f"parser '{self.config.parser}' of distribution '{source}' returned {type(scene).__name__}, not a Scene"
+            )
+        if scene.unknown and not scene.relations:
+            known = ", ".join(sorted(self.registry.names("relations")))
+            raise UnknownPluginError(
+                f"no relation plugin knows '{scene.unknown[0]}' (in '{prompt}'). Known relations: {known}."
             )
         check_scene(scene, self.registry.relations())
         return scene
@@ -130,6 +136,8 @@ class SpatialGuide:
                 if self.config.strict:
                     raise NoRelationError(f"{message}: name two objects and where one is, or leave out strict")
                 warnings.warn(f"{message}: generating without guidance", UnguidedWarning, stacklevel=4)
+            elif scene.ignored:
+                warnings.warn(f"not guided in '{scene.prompt}': {'; '.join(scene.ignored)}", UnguidedWarning, stacklevel=4)
         return found
 
     # --- a pipeline of the user's ----------------------------------------------------------------------------------
@@ -154,6 +162,8 @@ class SpatialGuide:
             scene: scenes made by hand; parsed from the prompts if not given.
             layers: attention layers to observe; the decoder's two coarsest levels if not given.
 
+        The configuration's scheduler, steps and scale are not used: those are the caller's.
+
         Yields:
             The trace, filled as the pipeline runs.
 
@@ -167,21 +177,16 @@ class SpatialGuide:
     @contextmanager
     def _attached(self, pipeline: Any, scenes: tuple[Scene, ...], layers: Layers | None) -> Iterator[Trace]:
         from spatialguide.binding import bind, pipeline_tokenizers
-        from spatialguide.guidance import Guidance
+        from spatialguide.guidance import Guidance, refuse_unsupported
         from spatialguide.losses import LossSum, make_terms
         from spatialguide.observer import decoder_layers
         from spatialguide.trace import Trace
 
-        if not hasattr(pipeline, "unet") or not hasattr(pipeline, "scheduler"):
-            raise UnsupportedPipelineError(
-                f"{type(pipeline).__name__} has no unet and scheduler: only UNet pipelines can be guided"
-            )
+        refuse_unsupported(pipeline)
         # A scene without relations is drawn as the plain pipeline draws it.
         guided = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
         tokenizers = pipeline_tokenizers(pipeline)
-        losses = LossSum(
-            make_terms(self.config.losses, self.registry), self.registry.relations(), self.config.guidance.map_size
-        )
+        losses = LossSum(make_terms(self._losses(), self.registry), self.registry.relations(), self.config.guidance.map_size)
         guidance = Guidance(
             pipeline=pipeline,
             scenes=guided,
@@ -193,6 +198,12 @@ class SpatialGuide:
         )
         with guidance.attached() as trace:
             yield trace
+
+    def _losses(self) -> dict[str, TermConfig]:
+        """The configured terms; of those that nobody asked for by name, the ones that are installed."""
+        if "losses" in self.config.model_fields_set:
+            return self.config.losses
+        return {name: term for name, term in self.config.losses.items() if name in self.registry.names("losses")}
 
     # --- the configured backend --------------------------------------------------------------------------------------
 
@@ -256,6 +267,8 @@ class SpatialGuide:
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts:
             raise PromptError("no prompt was given")
+        if not 0 <= seed < 2**63:
+            raise PromptError(f"seed must be between 0 and 2**63, not {seed}")
         if images_per_prompt < 1:
             raise PromptError(f"images_per_prompt must be at least 1, not {images_per_prompt}")
         scenes = self._scenes(prompts, scene)
@@ -263,8 +276,6 @@ class SpatialGuide:
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
         seeds = [seed + i for i in range(len(prompts) * images_per_prompt)]
-        generation = self.backend.generation
-        steps = self.config.steps or generation.steps
 
         def told(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if on_step is not None:
@@ -274,10 +285,7 @@ class SpatialGuide:
         arguments = {
             "prompt": prompts,
             "num_images_per_prompt": images_per_prompt,
-            "num_inference_steps": steps,
-            "guidance_scale": generation.guidance_scale if self.config.guidance_scale is None else self.config.guidance_scale,
-            "width": self.config.width or generation.width,
-            "height": self.config.height or generation.height,
+            **self._settings(),
             "generator": [torch.Generator().manual_seed(s) for s in seeds],
             "callback_on_step_end": told,
         }
@@ -288,10 +296,18 @@ class SpatialGuide:
             from spatialguide.trace import Trace
 
             trace, images = Trace(), pipeline(**arguments).images
-        metadata = [
-            self._metadata(scenes[i // images_per_prompt], seeds[i], guided and bool(trace.steps)) for i in range(len(seeds))
-        ]
+        metadata = [self._metadata(scenes[i // images_per_prompt], seeds[i], _was_guided(trace, i)) for i in range(len(seeds))]
         return Result(images, scenes, trace, metadata)
+
+    def _settings(self) -> dict[str, Any]:
+        """The pipeline's arguments, with the backend's usual ones where the configuration leaves them open."""
+        usual, config = self.backend.generation, self.config
+        return {
+            "num_inference_steps": config.steps or usual.steps,
+            "guidance_scale": usual.guidance_scale if config.guidance_scale is None else config.guidance_scale,
+            "width": config.width or usual.width,
+            "height": config.height or usual.height,
+        }
 
     def _metadata(self, scene: Scene, seed: int, guided: bool) -> dict[str, Any]:
         return {
@@ -299,6 +315,7 @@ class SpatialGuide:
             "prompt": scene.prompt,
             "seed": seed,
             "guided": guided,
+            "settings": self._settings(),
             "scene": scene.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),
         }
@@ -316,6 +333,10 @@ class SpatialGuide:
             )
 
 
+def _was_guided(trace: Trace, image: int) -> bool:
+    return any(step.images[image] is not None for step in trace.steps)
+
+
 def _reasons(scene: Scene) -> str:
     return f"; ignored: {', '.join(scene.ignored)}" if scene.ignored else ""
 
@@ -329,5 +350,5 @@ def _made(registry: Registry, kind: str, name: str, make: Any) -> Any:
     except Exception as error:
         source = registry.origin(kind, name).distribution
         raise PluginError(
-            f"{kind.removesuffix('s')} '{name}' of distribution '{source}' raised {type(error).__name__}: {error}"
+            f"{SINGULAR[kind]} '{name}' of distribution '{source}' raised {type(error).__name__}: {error}"
         ) from error

@@ -22,10 +22,10 @@ _COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")
 _MARGIN, _HEADER = 12, 34
 
 
-def check_writable(path: Path) -> None:
-    """Raise OutputError unless an image can be written to the path; leaves nothing behind."""
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"cannot write '{path}': the output must end in .png, which carries the metadata")
+def check_writable(path: Path, suffix: str = ".png") -> None:
+    """Raise OutputError unless a file of this kind can be written to the path; leaves nothing behind."""
+    if path.suffix.lower() != suffix:
+        raise OutputError(f"cannot write '{path}': the name must end in {suffix}")
     if path.is_dir():
         raise OutputError(f"cannot write '{path}': it is a folder")
     try:
@@ -53,8 +53,10 @@ def save_png(image: Image.Image, path: Path, metadata: dict[str, Any]) -> None:
         os.umask(mask)
         os.chmod(partial, 0o666 & ~mask)
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:
         Path(partial).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
 
 

@@ -81,13 +81,14 @@ class LossSum:
                 distances += [torch.zeros(0, device=sample.device)] * per_scene
                 continue
             statistics = object_statistics(observer.maps(rows, tokens, size), self.map_size)
+            gaps = self._distances(statistics, scene)
             values = {term.name: self._value(term, statistics, scene, per_scene) for term in self.terms}
             loss = sum((term.weight * values[term.name] for term in self.terms), torch.zeros(per_scene, device=sample.device))
             good = torch.stack([value.isfinite() for value in values.values()]).all(dim=0) if values else loss.isfinite()
             # A term that is not finite for one image must not spoil the others.
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
             finite.append(good)
-            distances += list(self._distances(statistics, scene))
+            distances += list(gaps)
             images += _image_steps(values, loss, statistics)
         return Scored(total, torch.cat(finite), images, distances)
 
@@ -107,10 +108,13 @@ class LossSum:
     def _distances(self, statistics: ObjectStatistics, scene: Scene) -> Tensor:
         """(images, relations), without a graph."""
         centroid = statistics.centroid.detach().mean(dim=1)
-        columns = [
-            self.relations[edge.predicate].distance(centroid[:, edge.subject], *(centroid[:, g] for g in edge.objects))
-            for edge in scene.relations
-        ]
+        columns = []
+        for edge in scene.relations:
+            try:
+                grounds = (centroid[:, ground] for ground in edge.objects)
+                columns.append(self.relations[edge.predicate].distance(centroid[:, edge.subject], *grounds))
+            except Exception as error:
+                raise PluginError(f"relation '{edge.predicate}' raised {type(error).__name__}: {error}") from error
         return torch.stack(columns, dim=1) if columns else centroid.new_zeros(centroid.shape[0], 0)
 
 

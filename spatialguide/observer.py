@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from spatialguide.contracts import Layers
 from spatialguide.errors import UnsupportedPipelineError
 
+#: A decoder block with more cross-attention layers than this is sampled.
+MANY_LAYERS = 6
+
 Bindings = Sequence[tuple[tuple[int, ...], ...]]
 
 
@@ -63,16 +66,21 @@ class AttentionObserver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.remove()
+        torch.set_grad_enabled(self._grad_before)
+
+    def remove(self) -> None:
+        """Take the hooks off, and leave the gradient mode alone."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        torch.set_grad_enabled(self._grad_before)
 
     def _recorder(self, capture: _Capture, attribute: str) -> Any:
         def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             # Gradient checkpointing runs the forward again in the backward: the first recording counts.
-            if getattr(capture, attribute) is None:
-                setattr(capture, attribute, output)
+            if getattr(capture, attribute) is not None:
+                return
+            setattr(capture, attribute, output)
             if all(c.query is not None and c.key is not None for c in self._captures.values()):
                 # Nothing after the last observed layer can reach the loss, so it needs no graph.
                 torch.set_grad_enabled(False)
@@ -154,7 +162,8 @@ def find_layer(denoiser: nn.Module, name: str) -> Any:
 def decoder_layers(denoiser: nn.Module) -> Layers:
     """Cross-attention layers of a UNet's decoder: the coarsest block that has any is "coarse", the next finer one "mid".
 
-    For SD 1.x and 2.x these are up_blocks.1 and up_blocks.2, as in InfSplign.
+    For SD 1.x and 2.x these are up_blocks.1 and up_blocks.2, as in InfSplign. Of a block with many transformer layers
+    (SDXL's coarsest has thirty) only the second to fourth of its middle attention are taken, as InfSplign does.
 
     Raises:
         UnsupportedPipelineError: the denoiser has no such layers.
@@ -168,4 +177,12 @@ def decoder_layers(denoiser: nn.Module) -> Layers:
             f"{type(denoiser).__name__} has no cross-attention layers (attn2) in its decoder: only UNet pipelines can be guided"
         )
     blocks = sorted(by_block, key=lambda block: int(block.rsplit(".", 1)[1]))
-    return Layers(dict(zip(("coarse", "mid"), (tuple(by_block[block]) for block in blocks), strict=False)))
+    return Layers(dict(zip(("coarse", "mid"), (_sampled(by_block[block]) for block in blocks), strict=False)))
+
+
+def _sampled(names: list[str]) -> tuple[str, ...]:
+    if len(names) <= MANY_LAYERS:
+        return tuple(names)
+    attentions = list(dict.fromkeys(name.partition(".transformer_blocks.")[0] for name in names))
+    middle = attentions[len(attentions) // 2]
+    return tuple(f"{middle}.transformer_blocks.{number}.attn2" for number in (1, 2, 3))

@@ -62,6 +62,7 @@ _CHECKS: dict[str, Callable[[str, Any], str | None]] = {
     "detectors": _check_factory,
 }
 KINDS = tuple(_CHECKS)
+SINGULAR = {"losses": "loss"} | {kind: kind.removesuffix("s") for kind in KINDS if kind != "losses"}
 
 
 class Registry:
@@ -128,7 +129,10 @@ class Registry:
         except Exception as error:
             raise InvalidPluginError(f"{where}: hook {hook} raised {type(error).__name__}: {error}") from error
         if hook == "spatialguide_modules":
-            for name in (name for names in results for name in names):
+            names = results[0] if results else ()
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise InvalidPluginError(f"{where}: hook {hook} returned {names!r}; it must return a list of module names")
+            for name in names:
                 self.add(_imported(partial(importlib.import_module, name), name, distribution), distribution)
         elif results:
             raise InvalidPluginError(
@@ -156,7 +160,7 @@ class Registry:
             UnknownPluginError: nothing of this kind has the name; the message names the nearest.
         """
         if name not in self._items[kind]:
-            raise UnknownPluginError(f"no {kind.removesuffix('s')} is called '{name}'.{suggestion(name, self._items[kind])}")
+            raise UnknownPluginError(f"no {SINGULAR[kind]} is called '{name}'.{suggestion(name, self._items[kind])}")
         return self._items[kind][name].value
 
     def origin(self, kind: str, name: str) -> Registered:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from spatialguide.config import GuideConfig
-from spatialguide.errors import OutputError
 from spatialguide.guide import SpatialGuide
 from spatialguide.images import check_writable, enlarged, save_png, side_by_side, with_boxes
 
@@ -40,8 +39,8 @@ def render(
     """
     say = say or (lambda text, done, total: None)
     check_writable(output)
-    if trace is not None and not trace.parent.is_dir():
-        raise OutputError(f"cannot write '{trace}': no folder '{trace.parent}'")
+    if trace is not None:
+        check_writable(trace, ".json")
     guide = SpatialGuide(config)
     say("reading the prompt", 0, 1)
     scene = guide.parse(prompt)
@@ -74,7 +73,7 @@ def render(
         report["verdicts"] = {
             title: relation_verdicts(scene, boxes, relations) for title, boxes in zip(titles, found, strict=True)
         }
-    save_png(picture, output, result.metadata[0])
     if trace is not None:
         trace.write_text(json.dumps(result.trace.as_dict()), encoding="utf-8")
+    save_png(picture, output, result.metadata[0])
     return report

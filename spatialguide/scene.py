@@ -5,6 +5,7 @@ Indices into `Scene.objects` stand for objects everywhere; spans are character o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -50,7 +51,11 @@ class Relation(BaseModel):
 
 
 class Scene(BaseModel):
-    """Objects and relations of one prompt. `ignored` says, one line each, what the parser saw and left out, and why."""
+    """Objects and relations of one prompt.
+
+    ignored: what the parser saw and left out, and why, one line each.
+    unknown: phrases between objects that look like relations, but that no relation plugin has.
+    """
 
     model_config = _FROZEN
 
@@ -58,6 +63,7 @@ class Scene(BaseModel):
     objects: tuple[SceneObject, ...] = ()
     relations: tuple[Relation, ...] = ()
     ignored: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Scene:
@@ -94,7 +100,7 @@ class Scene(BaseModel):
 
 
 def scene_from_triples(prompt: str, triples: Iterable[tuple[str, str, str | Sequence[str]]]) -> Scene:
-    """Build a scene by hand: names are found in the prompt from left to right, each name once.
+    """Build a scene by hand: each name is the first whole word, or words, of the prompt that no other name has taken.
 
     >>> scene_from_triples("a cat beside a dog", [("cat", "left_of", "dog")]).describe()
     'objects: cat, dog; relations: cat left_of dog'
@@ -113,11 +119,11 @@ def scene_from_triples(prompt: str, triples: Iterable[tuple[str, str, str | Sequ
     for subject, predicate, grounds in triples:
         listed = [grounds] if isinstance(grounds, str) else list(grounds)
         relations.append(Relation(subject=index(subject), predicate=predicate, objects=tuple(index(g) for g in listed)))
-    objects = []
+    objects: list[SceneObject] = []
     for name in names:
-        start = prompt.lower().find(name.lower())
-        if start < 0:
+        places = (Span(*match.span()) for match in re.finditer(rf"\b{re.escape(name)}\b", prompt, re.IGNORECASE))
+        span = next((p for p in places if all(p.end <= o.span.start or o.span.end <= p.start for o in objects)), None)
+        if span is None:
             raise ValueError(f"'{name}' does not occur in the prompt '{prompt}'")
-        span = Span(start, start + len(name))
         objects.append(SceneObject(text=name, head=name.split()[-1], span=span, phrase=span))
     return Scene(prompt=prompt, objects=tuple(objects), relations=tuple(relations))

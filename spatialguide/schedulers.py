@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from spatialguide.errors import ConfigError, suggestion
@@ -16,7 +17,7 @@ def make_scheduler(name: str, current: Any, options: dict[str, Any]) -> Any:
         options: keywords that override its configuration.
 
     Raises:
-        ConfigError: no such scheduler.
+        ConfigError: no such scheduler, or it does not take an option.
     """
     import diffusers
     from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
@@ -25,4 +26,12 @@ def make_scheduler(name: str, current: Any, options: dict[str, Any]) -> Any:
     full = name if name.endswith("Scheduler") else f"{name}Scheduler"
     if full not in known or not hasattr(diffusers, full):
         raise ConfigError(f"diffusers has no scheduler '{name}'.{suggestion(full, known)}")
-    return getattr(diffusers, full).from_config(current.config, **options)
+    kind = getattr(diffusers, full)
+    keys = set(inspect.signature(kind.__init__).parameters) - {"self"}
+    for key in options:
+        if key not in keys:
+            raise ConfigError(f"{full} has no option '{key}'.{suggestion(key, keys)}")
+    try:
+        return kind.from_config(current.config, **options)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ConfigError(f"{full} cannot be built with these options: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ def guide(**guidance: Any) -> SpatialGuide:
     return SpatialGuide(guidance={"window": (0.0, 1.0)} | guidance)
 
 
-def test_guidance_changes_the_image_and_lowers_the_loss(random_pipeline: StableDiffusionPipeline) -> None:
+def test_guidance_changes_the_image(random_pipeline: StableDiffusionPipeline) -> None:
     plain = draw(random_pipeline)
     with guide().attach(random_pipeline, PROMPT, scene=SCENE) as trace:
         guided = draw(random_pipeline)
@@ -105,7 +106,11 @@ def test_scenes_of_a_batch_do_not_mix(random_pipeline: StableDiffusionPipeline) 
         both = draw(random_pipeline, prompts, images=2)
     with guide().attach(random_pipeline, PROMPT, scene=SCENE) as alone:
         first = draw(random_pipeline, PROMPT, images=2)
-    assert torch.allclose(both[:2], first, atol=1e-4)
+    with guide().attach(random_pipeline, OTHER_PROMPT, scene=OTHER_SCENE):
+        generators = [torch.Generator().manual_seed(i) for i in (2, 3)]
+        arguments = {"num_inference_steps": 4, "guidance_scale": 5.0, "output_type": "latent", "height": 64, "width": 64}
+        second = random_pipeline(OTHER_PROMPT, num_images_per_prompt=2, generator=generators, **arguments).images
+    assert torch.allclose(both, torch.cat([first, second]), atol=1e-3)
     for step, single in zip(together.steps, alone.steps, strict=True):
         assert len(step.images) == 4
         assert len(step.images[2].centroids) == 3
@@ -221,6 +226,38 @@ def test_an_exception_inside_the_denoiser_restores_gradient_mode(random_pipeline
         assert draw(random_pipeline).isfinite().all()
 
 
+def test_an_interrupt_inside_the_denoiser_leaves_no_hooks(random_pipeline: StableDiffusionPipeline) -> None:
+    plain = draw(random_pipeline)
+
+    def interrupt(module: Any, args: Any) -> None:
+        if torch.is_grad_enabled():
+            raise KeyboardInterrupt
+
+    handle = random_pipeline.unet.mid_block.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt), guide().attach(random_pipeline, PROMPT, scene=SCENE), torch.no_grad():
+        draw(random_pipeline)
+    handle.remove()
+    assert torch.is_grad_enabled()
+    assert not any(module._forward_hooks for module in random_pipeline.unet.modules())
+    assert torch.equal(plain, draw(random_pipeline))
+
+
+def test_maps_that_are_not_finite_never_reach_the_image(random_pipeline: StableDiffusionPipeline) -> None:
+    plain = draw(random_pipeline)
+
+    def nan_maps(*arguments: Any) -> torch.Tensor:
+        return object_maps(*arguments) * float("nan")
+
+    from spatialguide import observer
+
+    object_maps = observer.object_maps
+    with pytest.MonkeyPatch.context() as patch, guide().attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        patch.setattr(observer, "object_maps", nan_maps)
+        guided = draw(random_pipeline)
+    assert trace.skipped == 4
+    assert torch.allclose(guided, plain, atol=1e-3)
+
+
 def test_inference_mode_is_refused_with_a_remedy(random_pipeline: StableDiffusionPipeline) -> None:
     with (
         guide().attach(random_pipeline, PROMPT, scene=SCENE),
@@ -228,6 +265,35 @@ def test_inference_mode_is_refused_with_a_remedy(random_pipeline: StableDiffusio
         pytest.raises(UnsupportedPipelineError, match=r"outside torch.inference_mode"),
     ):
         draw(random_pipeline)
+
+
+def test_a_compiled_denoiser_is_refused_with_a_remedy(random_pipeline: StableDiffusionPipeline) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, while it loads its compiler
+        random_pipeline.unet = torch.compile(random_pipeline.unet)
+    with (
+        pytest.raises(UnsupportedPipelineError, match=r"attach to the pipeline before torch.compile"),
+        guide().attach(random_pipeline, PROMPT, scene=SCENE),
+    ):
+        pass
+
+
+def test_pipelines_without_a_unet_are_refused() -> None:
+    with pytest.raises(UnsupportedPipelineError, match="no unet"), guide().attach(object(), PROMPT, scene=SCENE):
+        pass
+
+
+def test_image_to_image_is_guided_by_the_same_hooks(random_pipeline: StableDiffusionPipeline) -> None:
+    from diffusers import StableDiffusionImg2ImgPipeline
+    from PIL import Image
+
+    pipeline = StableDiffusionImg2ImgPipeline(**random_pipeline.components, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    image = Image.new("RGB", (64, 64), "#88aacc")
+    with guide(window=(0.0, 0.5)).attach(pipeline, PROMPT, scene=SCENE) as trace:
+        pipeline(PROMPT, image=image, strength=0.5, num_inference_steps=8, output_type="latent")
+    # Half the schedule runs, steps 4 to 7; the window is the first half of those.
+    assert [step.index for step in trace.steps] == [4, 5]
 
 
 def test_calling_with_other_prompts_is_refused(random_pipeline: StableDiffusionPipeline) -> None:

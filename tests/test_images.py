@@ -75,12 +75,19 @@ def test_boxes_are_drawn_where_they_are() -> None:
 
 
 def test_labels_stay_inside_the_picture() -> None:
-    edge = [Detection("a very long label", 1.0, (60, 0, 64, 4)), Detection("b", 1.0, (0, 44, 64, 48))]
-    assert with_boxes(GREY, edge).size == (384, 288)
+    """A label at the right edge is moved left: its background, in the box's colour, is as wide as anywhere else."""
+    colour, widths = (214, 39, 40), []
+    for x in (20, 60):
+        picture = np.asarray(with_boxes(GREY, [Detection("a long label", 1.0, (x, 20, x + 4, 24))]))
+        widths.append(int((picture == colour).all(axis=-1).any(axis=0).sum()))
+    assert abs(widths[0] - widths[1]) <= 2
 
 
 def test_side_by_side_shortens_a_prompt_that_does_not_fit() -> None:
     panel = enlarged(GREY)[0]
-    picture = side_by_side("a cat " * 200, [("unguided", panel), ("guided", panel)])
-    assert picture.width == 2 * panel.width + 3 * 12
-    assert picture.height > panel.height
+    pictures = [side_by_side(prompt, [("unguided", panel), ("guided", panel)]) for prompt in ("a cat", "a cat " * 200)]
+    assert pictures[0].size == pictures[1].size
+    short, long = (np.asarray(picture)[:30].min(axis=(0, 2)) < 128 for picture in pictures)
+    assert np.nonzero(short)[0].max() < 100
+    # The long one ends before the right margin.
+    assert panel.width < np.nonzero(long)[0].max() < pictures[1].width - 12

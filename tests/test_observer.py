@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
@@ -72,9 +72,11 @@ def test_gradient_checkpointing_does_not_record_twice(random_pipeline: StableDif
             unet.enable_gradient_checkpointing()
         with AttentionObserver(unet, decoder_layers(unet)) as observer:
             unet(sample, 10, text)
-        maps = observer.maps(slice(0, 1), ((1,), (2,)), (16, 16))
-        total = sum((layer.maps.square().sum() for layer in maps), torch.zeros(()))
-        gradients.append(torch.autograd.grad(total, sample)[0])
+            with torch.enable_grad():
+                maps = observer.maps(slice(0, 1), ((1,), (2,)), (16, 16))
+                total = sum((layer.maps.square().sum() for layer in maps), torch.zeros(()))
+                # The backward inside the block: it runs the observed layers again while the hooks are in place.
+                gradients.append(torch.autograd.grad(total, sample)[0])
     assert torch.allclose(*gradients, atol=1e-6)
 
 
@@ -83,6 +85,30 @@ def test_decoder_layers_are_the_two_coarsest_levels(random_pipeline: StableDiffu
     assert list(levels) == ["coarse", "mid"]
     assert all(name.startswith("up_blocks.0.") for name in levels["coarse"])
     assert all(name.startswith("up_blocks.1.") for name in levels["mid"])
+
+
+def test_layers_of_stable_diffusion_are_the_papers() -> None:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768)
+    assert decoder_layers(unet).levels == {
+        level: tuple(f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn2" for i in range(3))
+        for level, block in (("coarse", 1), ("mid", 2))
+    }
+
+
+def test_layers_of_sdxl_are_sampled_as_in_the_paper() -> None:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            block_out_channels=(32, 64, 128),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10),
+            attention_head_dim=(1, 2, 4),
+            cross_attention_dim=64,
+        )
+    coarse = decoder_layers(unet).levels["coarse"]
+    assert coarse == tuple(f"up_blocks.0.attentions.1.transformer_blocks.{i}.attn2" for i in (1, 2, 3))
+    assert len(decoder_layers(unet).levels["mid"]) == 6
 
 
 def test_a_denoiser_without_cross_attention_is_refused() -> None:

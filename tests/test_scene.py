@@ -25,6 +25,12 @@ def test_scene_from_triples_takes_several_grounds() -> None:
     assert scene.describe() == "objects: cat, dog, bus; relations: cat between dog and bus"
 
 
+def test_scene_from_triples_takes_whole_words_that_are_free() -> None:
+    prompt = "a carrot left of a car, a car wash"
+    carrot, car, wash = scene_from_triples(prompt, [("carrot", "left_of", "car"), ("car", "left_of", "car wash")]).objects
+    assert [prompt[o.span.start :][:4] for o in (carrot, car, wash)] == ["carr", "car,", "car "]
+
+
 def test_scene_from_triples_refuses_a_name_that_the_prompt_lacks() -> None:
     with pytest.raises(ValueError, match="'dog' does not occur"):
         scene_from_triples("a cat", [("cat", "left_of", "dog")])

@@ -59,6 +59,9 @@ def export(
     settings = json.loads(config.read_text())
     settings.pop("block_out_channels", None)
     config.write_text(json.dumps(settings, indent=2) + "\n")
+    # Half precision is for the disk: without this, transformers would load the text encoder in it, and a CPU refuse.
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(unet / "tokenizer" / name, folder / "tokenizer" / name)
     (out / "objects.json").write_text(json.dumps(NAMES, indent=0) + "\n")

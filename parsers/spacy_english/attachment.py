@@ -42,6 +42,7 @@ class Attachment:
             objects=self._cast.objects(),
             relations=relations,
             ignored=tuple(dict.fromkeys(self._findings.ignored)),
+            unknown=tuple(dict.fromkeys(self._findings.unknown)),
         )
 
     def read(self, elements: Sequence[Element]) -> None:

@@ -12,6 +12,11 @@ from spatialguide_parsers.spacy_english.elements import Element
 from spatialguide_parsers.spacy_english.phrases import Mark
 from spatialguide_parsers.spacy_english.vocabulary import PARTS
 
+#: Phrases that say where a scene plays as often as where a thing is: no reason to refuse a prompt.
+LOOSE = frozenset(
+    ["in", "within", "through", "along", "against", "across", "outside", "toward", "towards", "onto", "upon", "among", "beyond"]
+)
+
 
 class Findings:
     """Collects relations and remarks.
@@ -27,6 +32,7 @@ class Findings:
         self._found: dict[tuple[int, str, tuple[int, ...]], Relation] = {}
         self._placed: list[tuple[int, Element, Mark]] = []
         self.ignored: list[str] = []
+        self.unknown: list[str] = []
 
     def ignore(self, element: Element, reason: str) -> None:
         """Remark that a phrase was not used."""
@@ -38,6 +44,8 @@ class Findings:
             return  # "a man in a red shirt" says what he wears
         if mark.kind == "other":
             self.ignore(element, "no relation plugin for it")
+            if figures and grounds and mark.text not in LOOSE:
+                self.unknown.append(mark.text)
         elif not figures:
             self.ignore(element, "no object before it")
         elif mark.kind == "bare" and not grounds:

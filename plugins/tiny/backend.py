@@ -53,9 +53,10 @@ class TinyBackend(Backend):
         with _loading_quietly():
             from diffusers import StableDiffusionPipeline
 
-            return StableDiffusionPipeline.from_pretrained(
-                WEIGHTS / "pipeline", torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                WEIGHTS / "pipeline", local_files_only=True, use_safetensors=True
             )
+        return pipeline.to(torch.float32)
 
     def layers(self, pipeline: Any) -> Layers:
         """8x8 cross-attention as "coarse", 16x16 as "mid"."""

@@ -45,6 +45,7 @@ class TinyDetector:
         best = scores.amax(dim=1, keepdim=True)
         peaks = best == torch.nn.functional.max_pool2d(best, 3, stride=1, padding=1)
         centres = cell_centres(*scores.shape[-2:])
+        boxes = boxes.clamp_min(0.1)
         corners = torch.cat([centres - boxes[:, :2] * STRIDE, centres + boxes[:, 2:] * STRIDE], dim=1)
         wanted = set(labels)
         found: list[list[Detection]] = []

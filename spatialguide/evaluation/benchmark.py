@@ -19,6 +19,7 @@ from spatialguide.evaluation.detection import make_detector
 from spatialguide.evaluation.prompts import sample_prompts
 from spatialguide.evaluation.visor import Outcome, VisorScores, score_image, visor_scores
 from spatialguide.guide import SpatialGuide
+from spatialguide.images import check_writable, enlarged
 
 SHEET_PROMPTS = 12
 
@@ -71,6 +72,8 @@ def run_visor(
     Raises:
         ConfigError: the backend has no vocabulary.
     """
+    if sheet is not None:
+        check_writable(sheet)
     guide = SpatialGuide(config)
     names = guide.backend.vocabulary
     if names is None:
@@ -78,6 +81,7 @@ def run_visor(
     texts = sample_prompts(names, prompts, seed)
     scenes = [guide.parse(text) for text in texts]
     detector = make_detector(guide.registry, config.detector)
+    guide.pipeline.set_progress_bar_config(disable=True)  # loaded here, so that no image's time holds the loading
     relations = guide.registry.relations()
     outcomes: dict[bool, list[Outcome]] = {False: [], True: []}
     seconds = {False: 0.0, True: 0.0}
@@ -112,8 +116,6 @@ def run_visor(
 
 def _sheet(texts: Sequence[str], kept: dict[bool, list[Image.Image]]) -> Image.Image:
     from PIL import ImageDraw, ImageFont
-
-    from spatialguide.images import enlarged
 
     shown = min(SHEET_PROMPTS, len(texts))
     side = 192

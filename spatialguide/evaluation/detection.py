@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from spatialguide.contracts import Detector
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spatialguide.contracts import Detection, Detector
 from spatialguide.errors import InvalidPluginError, PluginError, SpatialGuideError
 from spatialguide.registry import Registry
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def make_detector(registry: Registry, name: str) -> Detector:
@@ -24,4 +30,14 @@ def make_detector(registry: Registry, name: str) -> Detector:
         raise PluginError(f"detector '{name}' of distribution '{source}' raised {type(error).__name__}: {error}") from error
     if not callable(detector):
         raise InvalidPluginError(f"detector '{name}' of distribution '{source}' made {type(detector).__name__}, not a callable")
-    return detector
+
+    def checked(images: Sequence[Image], labels: Sequence[str]) -> list[list[Detection]]:
+        try:
+            found = detector(images, labels)
+        except Exception as error:
+            raise PluginError(f"detector '{name}' of distribution '{source}' raised {type(error).__name__}: {error}") from error
+        if not isinstance(found, list) or len(found) != len(images):
+            raise InvalidPluginError(f"detector '{name}' of distribution '{source}' must return one list for each image")
+        return found
+
+    return checked

@@ -1,0 +1,53 @@
+"""The examples and the documents' snippets run."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from spatialguide import SpatialGuide
+from spatialguide.registry import Registry
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_example_runs_and_writes_its_picture(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path))
+    assert [p.suffix for p in tmp_path.iterdir()] == [".png"]
+
+
+def snippets(document: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
+
+
+def test_plugin_snippets_run_as_written() -> None:
+    import types
+
+    loss, use, relation = snippets("docs/plugins.md")
+    modules = []
+    for number, text in enumerate((loss, relation)):
+        module = types.ModuleType(f"snippet_{number}")
+        exec(text, module.__dict__)
+        modules.append(module)
+    registry = Registry()
+    for module in modules:
+        registry.add(module)
+    assert "separation" in registry.names("losses")
+    assert "up_left_of" in registry.relations()
+    space = {"my_module": types.ModuleType("again")}
+    exec(loss, space["my_module"].__dict__)
+    exec(use, space)
+    assert isinstance(space["guide"], SpatialGuide)
+
+
+def test_readme_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_pipeline) -> None:
+    monkeypatch.chdir(tmp_path)
+    attach, bundled = snippets("README.md")
+    exec(attach, {"pipe": tiny_pipeline})
+    exec(bundled, {})
+    assert (tmp_path / "giraffe.png").exists()
