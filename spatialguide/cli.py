@@ -169,7 +169,7 @@ def visor(
     backend: BackendOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of unguided images above guided ones.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of unguided images beside guided ones.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the VISOR protocol on the backend's own vocabulary: unguided against guided, same seeds."""
@@ -180,7 +180,30 @@ def visor(
     from spatialguide.evaluation.benchmark import run_visor
 
     report = run_visor(settings, prompts=prompts, images=images, batch=batch, seed=seed, sheet=sheet, console=err)
-    typer.echo(json.dumps(report.as_dict())) if as_json else out.print(report.table())
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        out.print(report.table())
+
+
+@bench.command()
+def targets(
+    prompts: Annotated[int, typer.Option(help="VISOR prompts.", min=4)] = 100,
+    images: Annotated[int, typer.Option(help="Images per prompt.", min=1)] = 4,
+    batch: Annotated[int, typer.Option(help="Prompts per batch.", min=1)] = 4,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of unguided images beside guided ones.")] = None,
+) -> None:
+    """Measure what the bundled model and the command line must reach: VISOR, bit identity, seconds, memory."""
+    _say_warnings(quiet=False)
+    _silence_libraries()
+    from spatialguide.evaluation import targets as measured
+    from spatialguide.evaluation.benchmark import run_visor
+
+    settings = make_config()
+    found = measured.command_targets()  # first, while nothing else of ours is in memory
+    report = run_visor(settings, prompts=prompts, images=images, batch=batch, sheet=sheet, console=err)
+    out.print(report.table())
+    out.print(measured.targets_table([*measured.visor_targets(report), *measured.identity_targets(settings), *found]))
 
 
 def main() -> None:

@@ -29,7 +29,8 @@ class TermConfig(BaseModel):
 class GuidanceConfig(BaseModel):
     """How the denoiser is guided.
 
-    strength: eta in mode "paper"; in mode "relative" a multiple of ||eps_cond - eps_uncond||. 0 switches guidance off.
+    strength: eta in mode "paper"; in mode "relative" a fraction of what classifier-free guidance adds,
+        guidance_scale * ||eps_cond - eps_uncond||. 0 switches guidance off.
     window: part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on.
     map_size: side to which maps are resized (anti-aliased) before the statistics, as the paper does; None keeps
         each layer's own resolution.
@@ -40,7 +41,7 @@ class GuidanceConfig(BaseModel):
     model_config = _STRICT
 
     mode: Literal["relative", "paper"] = "relative"
-    strength: float = Field(default=3.0, ge=0)
+    strength: float = Field(default=1.0, ge=0)
     window: tuple[float, float] = (0.0, 0.6)
     map_size: int | None = Field(default=None, ge=4)
     settle: bool = True

@@ -50,9 +50,16 @@ def paper_correction(gradient: Tensor, eta: float, prediction_type: str, alpha: 
 
 
 def relative_correction(
-    gradient: Tensor, fraction: float, prediction_type: str, conditional: Tensor, unconditional: Tensor | None
+    gradient: Tensor,
+    fraction: float,
+    prediction_type: str,
+    conditional: Tensor,
+    unconditional: Tensor | None,
+    guidance_scale: float = 1.0,
 ) -> Tensor:
-    """Correction with norm `fraction` * ||eps_cond - eps_uncond||, per image.
+    """Correction with norm `fraction` * guidance_scale * ||eps_cond - eps_uncond||, per image.
+
+    That is the given fraction of what classifier-free guidance itself adds, so one number serves every scale.
 
     The conversion factor of the output space divides out: it scales the correction and the difference alike.
 
@@ -60,13 +67,14 @@ def relative_correction(
         gradient: as in `paper_correction`; a zero gradient gives a zero correction.
         conditional, unconditional: the denoiser's two predictions; without the second, a fixed share of the first
             stands for the difference.
+        guidance_scale: of classifier-free guidance.
     """
     if prediction_type not in ("epsilon", "v_prediction", "sample"):
         raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}'")
     if unconditional is None:
         reference = NO_CFG_FRACTION * norms(conditional)
     else:
-        reference = norms(conditional.float() - unconditional.float())
+        reference = guidance_scale * norms(conditional.float() - unconditional.float())
     sign = -1.0 if prediction_type == "sample" else 1.0
     size = norms(gradient)
     scale: Tensor = sign * fraction * reference / torch.where(size > 0, size, torch.ones_like(size))

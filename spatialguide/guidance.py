@@ -187,7 +187,8 @@ class Guidance:
     def _scaled(self, gradient: Tensor, pending: _Pending, conditional: Tensor) -> Tensor:
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
         if self.config.mode == "relative":
-            return relative_correction(gradient, self.config.strength, kind, conditional, pending.unconditional)
+            scale = float(self.pipeline.guidance_scale)
+            return relative_correction(gradient, self.config.strength, kind, conditional, pending.unconditional, scale)
         alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
         return paper_correction(gradient, self.config.strength, kind, alpha)
 

@@ -22,7 +22,7 @@ run = CliRunner().invoke
 def spatialguide(*arguments: str, cwd: Path, code: int) -> subprocess.CompletedProcess[str]:
     """Run the command in its own process and check the exit code."""
     done = subprocess.run(
-        [sys.executable, "-c", "from spatialguide.cli import main; main()", *arguments],
+        [sys.executable, "-m", "spatialguide", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -158,7 +158,7 @@ def test_unknown_objects_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_help_of_every_command() -> None:
-    for arguments in ([], ["generate"], ["parse"], ["plugins"], ["bench", "visor"]):
+    for arguments in ([], ["generate"], ["parse"], ["plugins"], ["bench", "visor"], ["bench", "targets"]):
         result = run(app, [*arguments, "--help"])
         assert result.exit_code == 0
         assert "Usage" in result.output

@@ -38,11 +38,11 @@ def test_every_parametrisation_moves_x0_by_the_same(kind: str, output: torch.Ten
 
 @pytest.mark.parametrize(("kind", "factor"), [("epsilon", 1.0), ("v_prediction", 1 / ALPHA), ("sample", -SIGMA / ALPHA)])
 def test_relative_strength_means_the_same_everywhere(kind: str, factor: float) -> None:
-    """||delta_eps|| is the given fraction of ||eps_cond - eps_uncond||, whatever space the two are predicted in."""
+    """||delta_eps|| is the given fraction of what classifier-free guidance adds, whatever space the two are predicted in."""
     difference = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    output = relative_correction(GRADIENT, 0.5, kind, X0 + factor * difference, X0)
+    output = relative_correction(GRADIENT, 0.5, kind, X0 + factor * difference, X0, guidance_scale=7.5)
     in_epsilon = output / factor
-    assert torch.allclose(norms(in_epsilon), 0.5 * norms(difference), rtol=1e-4)
+    assert torch.allclose(norms(in_epsilon), 0.5 * 7.5 * norms(difference), rtol=1e-4)
     assert torch.nn.functional.cosine_similarity(in_epsilon.flatten(1), GRADIENT.flatten(1)).min() > 0.9999
 
 

@@ -38,7 +38,7 @@ def _loading_quietly() -> Iterator[None]:
 class TinyBackend(Backend):
     """A 64x64 latent-diffusion model of emoji scenes (CLIPTextModel, UNet2DConditionModel, AutoencoderTiny)."""
 
-    generation: ClassVar[Generation] = Generation(steps=30, guidance_scale=3.0, width=64, height=64)
+    generation: ClassVar[Generation] = Generation(steps=20, guidance_scale=4.0, width=64, height=64)
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:  # type: ignore[override]

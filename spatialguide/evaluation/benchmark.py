@@ -67,7 +67,7 @@ def run_visor(
         prompts: how many; spread evenly over relations.
         images: per prompt; image i of prompt p starts from the same noise, guided or not.
         batch: prompts per call.
-        sheet: write unguided images above guided ones, for looking at.
+        sheet: write unguided images beside guided ones, for looking at.
 
     Raises:
         ConfigError: the backend has no vocabulary.

@@ -89,3 +89,16 @@ def test_verdicts_read_well(registry: Registry) -> None:
     assert relation_verdicts(SCENE, [box("cat", 10), box("dog", 40)], relations) == "cat left_of dog: yes"
     assert relation_verdicts(SCENE, [box("cat", 50), box("dog", 40)], relations) == "cat left_of dog: no"
     assert relation_verdicts(SCENE, [box("cat", 10)], relations) == "no dog detected"
+
+
+def test_targets_compare_with_what_is_wanted() -> None:
+    from spatialguide.evaluation.benchmark import Report
+    from spatialguide.evaluation.targets import visor_targets
+    from spatialguide.evaluation.visor import VisorScores
+
+    def reached(unguided: tuple[float, float], guided: tuple[float, float]) -> list[bool]:
+        scores = [VisorScores(oa, oa * cond / 100, cond, ()) for oa, cond in (unguided, guided)]
+        return [target.reached for target in visor_targets(Report(1, 1, scores[0], scores[1], (0.0, 0.0)))]
+
+    assert reached((70, 45), (67, 90)) == [True] * 4
+    assert reached((69, 66), (65, 89)) == [False] * 4

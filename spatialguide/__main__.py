@@ -1,0 +1,5 @@
+"""`python -m spatialguide` is the command line."""
+
+from spatialguide.cli import main
+
+main()

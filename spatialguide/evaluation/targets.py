@@ -1,0 +1,81 @@
+"""What the bundled model and the command line must reach, measured and printed in one table."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from spatialguide.config import GuideConfig
+from spatialguide.evaluation.benchmark import Report
+from spatialguide.guide import SpatialGuide
+
+PROMPT = "a cat to the left of a dog"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One requirement: what is measured, what it must be, what it is."""
+
+    name: str
+    wanted: str
+    measured: str
+    reached: bool
+
+
+def visor_targets(report: Report) -> list[Target]:
+    """The model draws its objects, places them at chance, and guidance places them right without losing them."""
+    plain, guided = report.unguided, report.guided
+    return [
+        Target("unguided OA", ">= 70%", f"{plain.oa:.1f}%", plain.oa >= 70),
+        Target("unguided VISOR_cond", "45% to 65%", f"{plain.cond:.1f}%", 45 <= plain.cond <= 65),
+        Target("guided VISOR_cond", ">= 90%", f"{guided.cond:.1f}%", guided.cond >= 90),
+        Target("guided OA", ">= unguided OA - 3", f"{guided.oa:.1f}%", guided.oa >= plain.oa - 3),
+    ]
+
+
+def identity_targets(config: GuideConfig) -> list[Target]:
+    """Images with strength 0, and after an attach block, against the plain pipeline's, byte by byte."""
+    guide = SpatialGuide(config)
+    zero = SpatialGuide(config.model_copy(update={"guidance": config.guidance.model_copy(update={"strength": 0.0})}))
+    plain = np.asarray(guide(PROMPT, guided=False).images[0])
+    same = bool(np.array_equal(plain, np.asarray(zero(PROMPT).images[0])))
+    with guide.attach(guide.pipeline, PROMPT):
+        pass
+    guide(PROMPT)
+    after = bool(np.array_equal(plain, np.asarray(guide(PROMPT, guided=False).images[0])))
+    words = {True: "identical", False: "different"}
+    return [
+        Target("strength 0 against the plain pipeline", "bit-identical", words[same], same),
+        Target("plain pipeline after attach", "bit-identical", words[after], after),
+    ]
+
+
+def command_targets() -> list[Target]:
+    """`spatialguide generate --compare` in a process of its own: seconds from start to end, and peak resident memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "spatialguide", "generate", PROMPT, "--compare", "--quiet"]
+        began = time.perf_counter()
+        subprocess.run([*command, "-o", str(Path(folder) / "out.png")], check=True)
+        seconds = time.perf_counter() - began
+    # Linux reports kibibytes, macOS bytes.
+    gigabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return [
+        Target("generate --compare, end to end", "<= 20 s", f"{seconds:.1f} s", seconds <= 20),
+        Target("peak memory of generate", "<= 1.5 GB", f"{gigabytes:.2f} GB", gigabytes <= 1.5),
+    ]
+
+
+def targets_table(targets: list[Target]) -> Table:
+    """For the terminal."""
+    table = Table("what", "target", "measured", "", title="Targets", title_justify="left")
+    for target in targets:
+        table.add_row(target.name, target.wanted, target.measured, "yes" if target.reached else "[bold red]no[/]")
+    return table
