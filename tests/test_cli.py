@@ -64,6 +64,8 @@ def test_quiet_prints_nothing_and_json_one_object(tmp_path: Path) -> None:
     arguments = ("generate", PROMPT, "-o", str(tmp_path / "out.png"), "--steps", "2")
     quiet = run(app, [*arguments, "--quiet"])
     assert (quiet.exit_code, quiet.output) == (0, "")
+    done = spatialguide(*arguments, "--quiet", cwd=tmp_path, code=0)
+    assert (done.stdout, done.stderr) == ("", "")
     report = json.loads(run(app, [*arguments, "--json"]).stdout)
     assert report["output"] == str(tmp_path / "out.png")
     assert report["guided_steps"] > 0

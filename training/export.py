@@ -71,6 +71,7 @@ def export(
             raise typer.BadParameter(f"no checkpoint in {detector}")
         save_file({k: v.half().contiguous() for k, v in state["model"].items()}, out / "detector.safetensors")
     for path in sorted(out.rglob("*.safetensors")):
+        path.chmod(0o644)  # safetensors makes private files
         size = path.stat().st_size
         print(f"{path} {size / 2**20:.2f} MiB")
         if size > SHARD_LIMIT:

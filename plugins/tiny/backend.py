@@ -48,24 +48,13 @@ class TinyBackend(Backend):
 
     def load(self) -> Any:
         """The pipeline, in float32 on the CPU."""
-        import torch
-
         with _loading_quietly():
             from diffusers import StableDiffusionPipeline
 
-            pipeline = StableDiffusionPipeline.from_pretrained(
-                WEIGHTS / "pipeline", local_files_only=True, use_safetensors=True
-            )
-        return pipeline.to(torch.float32)
+            return StableDiffusionPipeline.from_pretrained(WEIGHTS / "pipeline", local_files_only=True, use_safetensors=True)
 
     def layers(self, pipeline: Any) -> Layers:
         """8x8 cross-attention as "coarse", 16x16 as "mid"."""
-        names = [
-            name for name, module in pipeline.unet.named_modules() if name.endswith("attn2") and name.startswith("up_blocks")
-        ]
-        return Layers(
-            {
-                "coarse": tuple(n for n in names if n.startswith("up_blocks.0.")),
-                "mid": tuple(n for n in names if n.startswith("up_blocks.1.")),
-            }
-        )
+        from spatialguide.observer import decoder_layers
+
+        return decoder_layers(pipeline.unet)

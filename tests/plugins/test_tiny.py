@@ -30,6 +30,7 @@ def detector() -> TinyDetector:
 def test_the_folder_is_an_ordinary_diffusers_pipeline() -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(WEIGHTS / "pipeline", local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
+    assert {part.dtype for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder)} == {torch.float32}
     image = pipeline("a cat", num_inference_steps=2).images[0]
     assert image.size == (64, 64)
 
