@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spatialguide import DirectionalRelation, LossTerm, hookimpl, hookspecs, registry
+from spatialguide import DirectionalRelation, LossTerm, SpatialGuide, hookimpl, hookspecs, registry
 from spatialguide.errors import DuplicatePluginError, InvalidPluginError, PluginImportError, UnknownPluginError
 from spatialguide.registry import KINDS, Registry
 
@@ -185,6 +185,11 @@ def test_a_removed_plugin_file_breaks_nothing_else(monkeypatch: pytest.MonkeyPat
     assert "presence" not in names.names("losses")
     assert {"alignment", "balance"} <= set(names.names("losses"))
     assert names.names("backends") == ()
+    guide = SpatialGuide(registry=names)
+    assert list(guide._losses()) == ["alignment", "balance"]
+    assert guide.parse("a cat above a dog").relations[0].predicate == "above"
+    with pytest.raises(UnknownPluginError, match="no backend is called 'tiny'"):
+        guide("a cat above a dog")
 
 
 def test_default_registry_is_loaded_once() -> None:
