@@ -1,0 +1,101 @@
+"""The weighted sum, against the paper's loss written out from the model's own queries and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from torch.nn import functional
+
+from spatialguide import SpatialGuide
+from spatialguide.binding import bind
+from spatialguide.config import TermConfig
+from spatialguide.errors import ConfigError, UnknownPluginError
+from spatialguide.losses import LossSum, make_terms
+from spatialguide.observer import AttentionObserver, decoder_layers
+from spatialguide.registry import Registry
+from spatialguide.scene import scene_from_triples
+
+PROMPT = "a traffic light to the left of a dog"
+SCENE = scene_from_triples(PROMPT, [("traffic light", "left_of", "dog")])
+
+
+def test_the_paper_presets_loss_is_the_papers(random_pipeline: StableDiffusionPipeline) -> None:
+    unet, tokenizer = random_pipeline.unet, random_pipeline.tokenizer
+    text = random_pipeline.text_encoder(torch.tensor([tokenizer(PROMPT, padding="max_length", max_length=77)["input_ids"]]))[
+        0
+    ].detach()
+    sample = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda module, inputs, output: seen.update({name: output.detach()})
+
+    modules = dict(unet.named_modules())
+    layers = [(block, f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn2") for block in (0, 1) for i in (0, 1)]
+    handles = [
+        modules[f"{name}.{side}"].register_forward_hook(keep(f"{name}.{side}"))
+        for _, name in layers
+        for side in ("to_q", "to_k")
+    ]
+    with torch.no_grad():
+        unet(sample, 500, text)
+    for handle in handles:
+        handle.remove()
+
+    axis = torch.linspace(0, 1, 64)
+    spatial, presence, balance = [], [], []
+    for block, name in layers:
+        query, key = seen[f"{name}.to_q"][0], seen[f"{name}.to_k"][0]
+        heads = modules[name].heads
+        size = query.shape[1] // heads
+        parts = [slice(h * size, (h + 1) * size) for h in range(heads)]
+        attention = sum(torch.softmax(query[:, p] @ key[:, p].T / size**0.5, dim=-1) for p in parts) / heads
+        side = int(attention.shape[0] ** 0.5)
+        # Tokens: start, a, traffic, light, to, the, left, of, a, dog.
+        maps = [(attention[:, 2] + attention[:, 3]) / 2, attention[:, 9]]
+        mu, variance = [], []
+        for flat in maps:
+            image = functional.interpolate(flat.view(1, 1, side, side), (64, 64), mode="bilinear", antialias=True)[0, 0]
+            total = image.sum()
+            x, y = (image * axis[None, :]).sum() / total, (image * axis[:, None]).sum() / total
+            mu.append(x)
+            variance.append((image * ((axis[None, :] - x) ** 2 + (axis[:, None] - y) ** 2)).sum() / total)
+        spatial.append(functional.gelu(0.75 * (0.25 - (mu[1] - mu[0]))))
+        if block == 0:
+            presence.append(variance[0] + variance[1])
+        else:
+            balance.append((variance[0] - variance[1]).abs())
+    expected = sum(torch.stack(part).mean() for part in (spatial, presence, balance))
+
+    guide = SpatialGuide(preset="paper")
+    losses = LossSum(make_terms(guide.config.losses, guide.registry), guide.registry.relations(), map_size=64)
+    with AttentionObserver(unet, decoder_layers(unet)) as observer:
+        unet(sample, 500, text)
+    scored = losses(observer, [SCENE], [bind(SCENE, [tokenizer])], sample)
+    assert scored.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert scored.images[0].terms["alignment"] == pytest.approx(torch.stack(spatial).mean().item(), rel=1e-5)
+
+
+def test_weights_multiply_their_terms(random_pipeline: StableDiffusionPipeline, registry: Registry) -> None:
+    unet = random_pipeline.unet
+    sample = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    text = torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(1))
+    totals = []
+    for weight in (1.0, 3.0):
+        terms = make_terms({"presence": TermConfig(weight=weight)}, registry)
+        with AttentionObserver(unet, decoder_layers(unet)) as observer:
+            unet(sample, 500, text)
+        totals.append(LossSum(terms, registry.relations())(observer, [SCENE], [((2, 3), (9,))], sample).total.item())
+    assert totals[1] == pytest.approx(3 * totals[0], rel=1e-5)
+
+
+def test_unknown_terms_and_options_name_the_nearest(registry: Registry) -> None:
+    with pytest.raises(UnknownPluginError, match=r"no loss is called 'presense'. Did you mean 'presence'"):
+        make_terms({"presense": TermConfig()}, registry)
+    with pytest.raises(ConfigError, match=r"losses.alignment: unknown key 'marjin'. Did you mean 'margin'"):
+        make_terms({"alignment": TermConfig.model_validate({"marjin": 1})}, registry)
+    with pytest.raises(ConfigError, match=r"losses.alignment: 'activation'"):
+        make_terms({"alignment": TermConfig.model_validate({"activation": "tanh"})}, registry)
