@@ -58,6 +58,7 @@ def export(
     config = folder / "vae" / "config.json"
     settings = json.loads(config.read_text())
     settings.pop("block_out_channels", None)
+    settings.pop("_name_or_path", None)  # where it lay on the machine that trained it
     config.write_text(json.dumps(settings, indent=2) + "\n")
     # Half precision is for the disk: without this, transformers would load the text encoder in it, and a CPU refuse.
     config = folder / "text_encoder" / "config.json"
