@@ -44,8 +44,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-def _config(path: Path | None, preset: str | None, **overrides: Any) -> GuideConfig:
-    given = {key: value for key, value in overrides.items() if value is not None and value != {} and value is not False}
+def _config(path: Path | None, preset: str | None, strength: float | None = None, **overrides: Any) -> GuideConfig:
+    given = {key: value for key, value in overrides.items() if value is not None and value is not False}
+    if strength is not None:
+        given["guidance"] = {"strength": strength}
     if path is not None and preset is not None:
         raise typer.BadParameter("give --config or --preset, not both: a configuration names its preset itself")
     return load_config(path, **given) if path is not None else make_config(preset or "balanced", **given)
@@ -91,8 +93,7 @@ def generate(
     """Generate a guided image."""
     _say_warnings(quiet)
     _silence_libraries()
-    guidance = {} if strength is None else {"strength": strength}
-    settings = _config(config, preset, steps=steps, scheduler=scheduler, backend=backend, strict=strict, guidance=guidance)
+    settings = _config(config, preset, steps=steps, scheduler=scheduler, backend=backend, strict=strict, strength=strength)
     from spatialguide.images import check_writable
     from spatialguide.render import render
 
@@ -175,8 +176,7 @@ def visor(
     """Run the VISOR protocol on the backend's own vocabulary: unguided against guided, same seeds."""
     _say_warnings(quiet=False)
     _silence_libraries()
-    guidance = {} if strength is None else {"strength": strength}
-    settings = _config(config, preset, steps=steps, scheduler=scheduler, backend=backend, guidance=guidance)
+    settings = _config(config, preset, steps=steps, scheduler=scheduler, backend=backend, strength=strength)
     from spatialguide.evaluation.benchmark import run_visor
 
     report = run_visor(settings, prompts=prompts, images=images, batch=batch, seed=seed, sheet=sheet, console=err)

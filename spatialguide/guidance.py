@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spatialguide.binding import pipeline_tokenizers
 from spatialguide.config import GuidanceConfig
 from spatialguide.contracts import Layers
 from spatialguide.correction import norms, paper_correction, relative_correction, signal_rate
@@ -238,7 +239,7 @@ def refuse_unsupported(pipeline: Any) -> None:
         raise UnsupportedPipelineError(f"{name} splits its batch in three parts of its own kind: it cannot be guided")
     if not hasattr(type(pipeline), "do_classifier_free_guidance"):
         raise UnsupportedPipelineError(f"{name} does not say whether it uses classifier-free guidance: it cannot be guided")
-    if not any(getattr(pipeline, tokenizer, None) is not None for tokenizer in ("tokenizer", "tokenizer_2")):
+    if not pipeline_tokenizers(pipeline):
         raise UnsupportedPipelineError(f"{name} has no tokenizer to bind the prompt's objects with")
 
 

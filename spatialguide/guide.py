@@ -17,14 +17,12 @@ from spatialguide.errors import (
     InvalidPluginError,
     NoRelationError,
     ObjectWarning,
-    PluginError,
     PromptError,
-    SpatialGuideError,
     UnguidedWarning,
     UnknownPluginError,
 )
 from spatialguide.planning import check_scene
-from spatialguide.registry import SINGULAR, Registry, default_registry
+from spatialguide.registry import Registry, default_registry
 from spatialguide.scene import Scene
 
 if TYPE_CHECKING:
@@ -91,7 +89,7 @@ class SpatialGuide:
     @cached_property
     def _parser(self) -> Any:
         factory = self.registry.get("parsers", self.config.parser)
-        return _made(self.registry, "parsers", self.config.parser, lambda: factory(relations=self.registry.relations()))
+        return self.registry.call("parsers", self.config.parser, lambda: factory(relations=self.registry.relations()))
 
     def parse(self, prompt: str) -> Scene:
         """Parse a prompt into a scene, and check that it can hold.
@@ -105,7 +103,7 @@ class SpatialGuide:
             raise PromptError(f"a prompt must be text, not {type(prompt).__name__}")
         if not prompt.strip():
             raise PromptError('the prompt is empty: say what to draw, such as "a cat to the left of a dog"')
-        scene = _made(self.registry, "parsers", self.config.parser, lambda: self._parser(prompt))
+        scene = self.registry.call("parsers", self.config.parser, lambda: self._parser(prompt))
         if not isinstance(scene, Scene):
             source = self.registry.origin("parsers", self.config.parser).distribution
             raise InvalidPluginError(
@@ -215,7 +213,7 @@ class SpatialGuide:
             UnknownPluginError: no backend has the name.
         """
         factory = self.registry.get("backends", self.config.backend)
-        backend = _made(self.registry, "backends", self.config.backend, factory)
+        backend = self.registry.call("backends", self.config.backend, factory)
         if not isinstance(backend, Backend):
             source = self.registry.origin("backends", self.config.backend).distribution
             raise InvalidPluginError(
@@ -230,7 +228,7 @@ class SpatialGuide:
         Raises:
             ConfigError: diffusers has no such scheduler.
         """
-        pipeline = _made(self.registry, "backends", self.config.backend, self.backend.load)
+        pipeline = self.registry.call("backends", self.config.backend, self.backend.load)
         if self.config.scheduler is not None:
             from spatialguide.schedulers import make_scheduler
 
@@ -339,16 +337,3 @@ def _was_guided(trace: Trace, image: int) -> bool:
 
 def _reasons(scene: Scene) -> str:
     return f"; ignored: {', '.join(scene.ignored)}" if scene.ignored else ""
-
-
-def _made(registry: Registry, kind: str, name: str, make: Any) -> Any:
-    """Call into a plugin; an error that is not ours is reported with the plugin's origin."""
-    try:
-        return make()
-    except SpatialGuideError:
-        raise
-    except Exception as error:
-        source = registry.origin(kind, name).distribution
-        raise PluginError(
-            f"{SINGULAR[kind]} '{name}' of distribution '{source}' raised {type(error).__name__}: {error}"
-        ) from error

@@ -17,7 +17,9 @@ from spatialguide.contracts import LossTerm, Relation
 from spatialguide.errors import (
     DuplicatePluginError,
     InvalidPluginError,
+    PluginError,
     PluginImportError,
+    SpatialGuideError,
     UnknownPluginError,
     suggestion,
 )
@@ -167,6 +169,21 @@ class Registry:
         """Where a registered thing came from."""
         self.get(kind, name)
         return self._items[kind][name]
+
+    def call(self, kind: str, name: str, action: Callable[[], Any]) -> Any:
+        """Call into a plugin; an error that is not ours is reported with the plugin's name and distribution.
+
+        Raises:
+            PluginError: the plugin raised something else than a SpatialGuideError.
+        """
+        try:
+            return action()
+        except SpatialGuideError:
+            raise
+        except Exception as error:
+            source = self.origin(kind, name).distribution
+            fault = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{SINGULAR[kind]} '{name}' of distribution '{source}' raised {fault}") from error
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Registered names of one kind."""

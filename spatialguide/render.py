@@ -46,7 +46,7 @@ def render(
     scene = guide.parse(prompt)
     say("loading the model", 0, 1)
     result = guide(prompt, seed=seed, scene=scene, on_step=partial(say, "drawing"))
-    picture = enlarged(result.images[0])[0] if result.images[0].width < 256 else result.images[0]
+    picture = enlarged(result.images[0])[0]
     report: dict[str, Any] = {
         "output": str(output),
         "description": scene.describe(),
