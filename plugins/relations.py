@@ -19,13 +19,25 @@ class Beside:
         "next to",
         "beside",
         "near",
+        "near to",
         "by",
         "close to",
+        "close by",
         "alongside",
         "adjacent to",
         "on side of",
         "on the side of",
+        "at the side of",
+        "to the side of",
         "by the side of",
+        "over by",
+        "on either side of",
+        "on both sides of",
+        "on each side of",
+        "in the vicinity of",
+        "side by side",
+        "side by side with",
+        "flanked by",
     )
     grounds: int = 1
     converse: str | None = "next_to"
@@ -37,31 +49,17 @@ class Beside:
         return abs(subject[..., 0] - ground[..., 0])
 
 
-def _sides(side: str) -> tuple[str, ...]:
-    return (
-        f"to the {side} of",
-        f"on the {side} of",
-        f"at the {side} of",
-        f"to {side} of",
-        f"{side} of",
-        f"on the {side} side of",
-        f"to the {side} side of",
-        f"on the {side}-hand side of",
-        f"on the {side} hand side of",
-    )
-
-
 RELATIONS: tuple[Relation, ...] = (
-    DirectionalRelation("left_of", _sides("left"), (-1.0, 0.0), converse="right_of"),
-    DirectionalRelation("right_of", _sides("right"), (1.0, 0.0), converse="left_of"),
-    DirectionalRelation("above", ("above", "over", "higher than"), (0.0, -1.0), converse="below"),
+    DirectionalRelation("left_of", ("to the left of", "left of"), (-1.0, 0.0), converse="right_of"),
+    DirectionalRelation("right_of", ("to the right of", "right of"), (1.0, 0.0), converse="left_of"),
+    DirectionalRelation("above", ("above", "over", "higher than", "up above"), (0.0, -1.0), converse="below"),
     DirectionalRelation(
         "below",
-        ("below", "under", "underneath", "beneath", "lower than", "on the bottom of", "at the bottom of"),
+        ("below", "under", "underneath", "beneath", "lower than", "on the bottom of", "down below"),
         (0.0, 1.0),
         converse="above",
     ),
-    DirectionalRelation("on", ("on", "on top of", "on the top of", "atop"), (0.0, -1.0)),
+    DirectionalRelation("on", ("on", "on top of", "ontop of", "atop", "atop of", "upon"), (0.0, -1.0)),
     Beside(),
 )
 
