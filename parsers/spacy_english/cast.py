@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spatialguide.scene import SceneObject
 from spatialguide_parsers.spacy_english.nouns import Mention
+from spatialguide_parsers.spacy_english.vocabulary import ONES
+
+#: How many objects back "the X" is looked up; without a bound, long prompts would take quadratic time.
+_NEARBY = 200
 
 
 @dataclass
@@ -28,23 +32,41 @@ class Cast:
             mention: the noun phrase.
             apart_from: objects that it cannot mean, because a phrase relates it to them.
         """
-        if not mention.fresh:
-            for index in reversed(range(len(self._members))):
-                if index not in apart_from and self._same(self._members[index], mention):
-                    return index
+        if mention.text in ONES and self._members:
+            mention = self._named(mention)
+        known = self.known(mention, apart_from)
+        if known is not None:
+            return known
         self._members.append(_Member(mention, list(mention.attributes)))
         return len(self._members) - 1
 
+    def _named(self, mention: Mention) -> Mention:
+        """ "a red one", "the short one": named after the object that has these attributes, else after the last."""
+        described = (m for m in reversed(self._members) if set(mention.attributes) <= set(m.attributes))
+        model = next(described, self._members[-1]) if not mention.fresh else self._members[-1]
+        return replace(mention, text=model.mention.text, head=model.mention.head)
+
+    def known(self, mention: Mention, apart_from: Sequence[int] = ()) -> int | None:
+        """Index of the earlier object that a mention means, if there is one."""
+        if mention.fresh:
+            return None
+        candidates = (index for index in reversed(range(len(self._members))[-_NEARBY:]) if index not in apart_from)
+        return next((index for index in candidates if self._same(self._members[index], mention)), None)
+
     def _same(self, member: _Member, mention: Mention) -> bool:
         known = member.mention
-        shorter = mention.text == known.text or (not mention.attributes and mention.text == known.head)
+        said = {*mention.attributes, *mention.text.split()}
         number = (known.count == 1) == (mention.count == 1)
-        return shorter and number and set(mention.attributes) <= set(member.attributes)
+        return known.head == mention.head and number and said <= {*member.attributes, *known.text.split()}
 
     def describe(self, index: int, attributes: Sequence[str]) -> None:
         """Add what a sentence says about an object: "the ball is red"."""
         known = self._members[index].attributes
         known.extend(word for word in attributes if word not in known)
+
+    def size(self) -> int:
+        """How many objects there are."""
+        return len(self._members)
 
     def name(self, index: int) -> str:
         """Name of an object, for messages."""

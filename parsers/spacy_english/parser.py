@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import tee
 
 from spatialguide.contracts import Relation
 from spatialguide.errors import PromptError
@@ -11,6 +12,7 @@ from spatialguide_parsers.spacy_english.attachment import Attachment
 from spatialguide_parsers.spacy_english.elements import elements
 from spatialguide_parsers.spacy_english.model import shared_model
 from spatialguide_parsers.spacy_english.phrases import Phrases
+from spatialguide_parsers.spacy_english.tokens import Piece, pieces, tagged
 from spatialguide_parsers.spacy_english.words import cut
 
 
@@ -32,10 +34,29 @@ class SpacyParser:
         Raises:
             PromptError: the prompt is empty or not a string.
         """
+        return next(self.pipe([prompt]))
+
+    def pipe(self, prompts: Iterable[str]) -> Iterator[Scene]:
+        """Parse many prompts, in order; tagging them together is faster than one by one.
+
+        Raises:
+            PromptError: a prompt is empty or not a string.
+        """
+        read, waiting = tee(self._pieces(prompt) for prompt in prompts)
+        tags = self._model.tags([piece.masked for piece in cuts] for _, cuts in read)
+        for (prompt, cuts), found in zip(waiting, tags, strict=True):
+            attachment = Attachment(self._relations)
+            attachment.read(elements(tagged(cuts, found, self._model), self._model))
+            yield attachment.scene(prompt)
+
+    def _pieces(self, prompt: str) -> tuple[str, list[Piece]]:
         if not isinstance(prompt, str):
             raise PromptError(f"the prompt must be a str, not {type(prompt).__name__}")
         if not prompt.strip():
             raise PromptError("the prompt is empty: say what to draw, such as 'a cat to the left of a dog'")
-        attachment = Attachment(self._relations)
-        attachment.read(elements(cut(prompt), self._phrases, self._model))
-        return attachment.scene(prompt)
+        try:
+            prompt.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise PromptError(f"the prompt is no valid text: {error.reason} at character {error.start}") from error
+        words = cut(prompt)
+        return prompt, pieces(words, self._phrases.find(words), self._model)
