@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from spatialguide.config import GuideConfig
     from spatialguide.contracts import (
         Backend,
+        Benchmark,
+        Case,
         Detection,
         Detector,
         DirectionalRelation,
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
     )
     from spatialguide.errors import SpatialGuideError
     from spatialguide.guide import Result, SpatialGuide
-    from spatialguide.scene import Scene, SceneObject, scene_from_triples
+    from spatialguide.records import load_scene, scene_from_triples
+    from spatialguide.scene import Scene, SceneObject
     from spatialguide.statistics import ObjectStatistics
     from spatialguide.trace import Trace
 
 _HOMES = {
     "Backend": "contracts",
+    "Benchmark": "contracts",
+    "Case": "contracts",
     "Detection": "contracts",
     "Detector": "contracts",
     "DirectionalRelation": "contracts",
@@ -50,11 +55,14 @@ _HOMES = {
     "SpatialGuide": "guide",
     "SpatialGuideError": "errors",
     "Trace": "trace",
-    "scene_from_triples": "scene",
+    "load_scene": "records",
+    "scene_from_triples": "records",
 }
 
 __all__ = [
     "Backend",
+    "Benchmark",
+    "Case",
     "Detection",
     "Detector",
     "DirectionalRelation",
@@ -72,6 +80,7 @@ __all__ = [
     "SpatialGuideError",
     "Trace",
     "hookimpl",
+    "load_scene",
     "scene_from_triples",
 ]
 

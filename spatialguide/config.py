@@ -63,6 +63,7 @@ class GuideConfig(BaseModel):
     backend: str = "tiny"
     parser: str = "spacy"
     detector: str = "tiny"
+    detector_options: dict[str, Any] = Field(default_factory=dict, description="what the detector is built with")
     steps: int | None = Field(default=None, ge=1, description="sampling steps; the backend's usual number if not given")
     guidance_scale: float | None = Field(default=None, ge=0, description="classifier-free guidance scale")
     width: int | None = Field(default=None, ge=8, multiple_of=8)

@@ -52,10 +52,11 @@ class Relation(Protocol):
     Attributes:
         name: predicate in scenes, such as "left_of".
         phrases: what prompts call it, in lower case, such as "to the left of".
-        grounds: how many objects stand on its right-hand side.
-        converse: name of the predicate that holds with subject and object exchanged, or None.
-        direction: unit step (x, y) from ground to subject, y growing downwards; None where there is none.
-            Relations whose directions form a cycle are reported as contradictory.
+        grounds: how many objects stand on its right-hand side: 1 as a rule, 2 for "between"; 0 for a place in the picture,
+            whose phrases name the place alone ("top left": the parser knows "in the", "corner", "of the image").
+        converse: name of the predicate that holds with subject and object exchanged, or None; its own name if symmetric.
+        direction: step (x, y) from ground to subject, y growing downwards; None where there is none. Without grounds: from
+            the picture's centre, (0, 0) for the centre itself. Relations whose directions form a cycle are contradictory.
     """
 
     # Properties, so that frozen dataclasses fit the protocol.
@@ -81,7 +82,10 @@ class Relation(Protocol):
 
 
 class Parser(Protocol):
-    """Turns a prompt into a scene. Registered as a factory: called once with keyword options, then used as a function."""
+    """Turns a prompt into a scene. Registered as a factory: called once with keyword options, then used as a function.
+
+    A parser may also have `pipe(prompts: Sequence[str]) -> Iterable[Scene]` for many prompts at once, in order.
+    """
 
     def __call__(self, prompt: str) -> Scene:
         """Parse one prompt. Raises PromptError for a prompt that cannot be parsed at all."""
@@ -141,11 +145,58 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds objects in images. Registered as a class or factory called without arguments."""
+    """Finds objects in images. Registered as a class or factory, called with the configuration's `detector_options`."""
 
     def __call__(self, images: Sequence[Image], labels: Sequence[str]) -> list[list[Detection]]:
         """Detect the labels in each image; one list per image, best score first."""
         ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """One prompt of a benchmark. labels: what the detector looks for; data: whatever the benchmark's rule needs."""
+
+    prompt: str
+    labels: tuple[str, ...]
+    data: Any = None
+
+
+class Benchmark(ABC):
+    """Prompts and a rule that scores images. Registered as a class or factory; keyword arguments are its options."""
+
+    @abstractmethod
+    def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:
+        """Prompts, at most `count` of them and the same for the same seed.
+
+        Args:
+            vocabulary: names that the model can draw; None where it is not limited.
+        """
+
+    def labels(self, case: Case, scene: Scene) -> tuple[str, ...]:
+        """What the detector looks for; by default the case's labels."""
+        return case.labels
+
+    def score(
+        self,
+        case: Case,
+        scene: Scene,
+        detections: Sequence[Detection],
+        size: tuple[int, int],
+        relations: Mapping[str, Relation],
+    ) -> tuple[bool, float]:
+        """Score one image; by default VISOR's rule over all relations of the scene.
+
+        Args:
+            detections: best score first, boxes in pixels.
+            size: width and height of the image in pixels.
+
+        Returns:
+            Whether all objects were detected, and how right the image is, in [0, 1].
+        """
+        from spatialguide.evaluation.visor import score_image
+
+        outcome = score_image(0, scene, detections, relations, size)
+        return outcome.detected, float(outcome.correct)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class ConfigError(SpatialGuideError):
     """A configuration file or keyword is wrong."""
 
 
+class EvaluationError(SpatialGuideError):
+    """Results cannot be scored: a file of another form, or nothing in it."""
+
+
 class OutputError(SpatialGuideError):
     """A result cannot be written where it was asked to go."""
 

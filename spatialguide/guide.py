@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,13 @@ from spatialguide.errors import (
     InvalidPluginError,
     NoRelationError,
     ObjectWarning,
+    PluginError,
     PromptError,
+    SpatialGuideError,
     UnguidedWarning,
     UnknownPluginError,
 )
+from spatialguide.marks import is_marked, read_marks
 from spatialguide.planning import check_scene
 from spatialguide.registry import Registry, default_registry
 from spatialguide.scene import Scene
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from spatialguide.trace import Trace
+
+#: Prompts that `parse_many` hands to a parser at once.
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,15 @@ class Result:
     def scene(self) -> Scene:
         """The first prompt's scene."""
         return self.scenes[0]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One prompt of many: its scene, and what is wrong with it. Without a problem the scene can be drawn."""
+
+    prompt: str
+    scene: Scene | None
+    problem: SpatialGuideError | None
 
 
 class SpatialGuide:
@@ -89,21 +105,76 @@ class SpatialGuide:
     @cached_property
     def _parser(self) -> Any:
         factory = self.registry.get("parsers", self.config.parser)
-        return self.registry.call("parsers", self.config.parser, lambda: factory(relations=self.registry.relations()))
+        return self._call_parser(lambda: factory(relations=self.registry.relations()))
 
     def parse(self, prompt: str) -> Scene:
         """Parse a prompt into a scene, and check that it can hold.
 
+        Marks in the prompt beat the parser: "a cat and a dog {{cat left_of dog}}" (see `spatialguide.marks`). The scene's
+        own `prompt` is the text without them.
+
         Raises:
-            PromptError: the prompt is empty or no text.
+            PromptError: the prompt is empty or no text, or its marks are wrong.
             UnknownPluginError: all that the prompt says of places is said with phrases that no relation plugin has.
             ContradictionError: its relations cannot hold together.
         """
-        if not isinstance(prompt, str):
-            raise PromptError(f"a prompt must be text, not {type(prompt).__name__}")
-        if not prompt.strip():
-            raise PromptError('the prompt is empty: say what to draw, such as "a cat to the left of a dog"')
-        scene = self.registry.call("parsers", self.config.parser, lambda: self._parser(prompt))
+        return self._checked(self._read(prompt))
+
+    def parse_many(self, prompts: Iterable[str]) -> Iterator[Parsed]:
+        """Parse many prompts, in order and lazily; a prompt that cannot be parsed or cannot hold does not stop the others.
+
+        A parser with a method `pipe(prompts)` is given the prompts in bulk.
+        """
+        for chunk in _chunks(prompts, _CHUNK):
+            for prompt, scene in zip(chunk, self._read_many(chunk), strict=True):
+                if isinstance(scene, SpatialGuideError):
+                    yield Parsed(prompt, None, scene)
+                    continue
+                try:
+                    yield Parsed(prompt, self._checked(scene), None)
+                except SpatialGuideError as error:
+                    yield Parsed(prompt, scene if isinstance(scene, Scene) else None, error)
+
+    def _read_many(self, prompts: Sequence[str]) -> Iterator[Any]:
+        """A scene or an error for each prompt; those that the parser plugin is to read go to it in bulk."""
+        plain = [prompt for prompt in prompts if _fault(prompt) is None and not is_marked(prompt, self.registry.relations())]
+        pipe = getattr(self._parser, "pipe", None)
+        scenes: Iterator[Any] | None = None
+        if pipe is not None:
+            try:
+                found = self._call_parser(lambda: list(pipe(plain)))
+                scenes = iter(found) if len(found) == len(plain) else None
+            except PluginError:
+                pass  # one by one below, so that only the guilty prompt fails
+        waiting = iter(plain)
+        following = next(waiting, None)
+        for prompt in prompts:
+            try:
+                if scenes is not None and prompt is following:
+                    following = next(waiting, None)
+                    yield next(scenes)
+                else:
+                    yield self._read(prompt)
+            except SpatialGuideError as error:
+                yield error
+
+    def _call_parser(self, action: Callable[[], Any]) -> Any:
+        return self.registry.call("parsers", self.config.parser, action)
+
+    def _read(self, prompt: str) -> Any:
+        fault = _fault(prompt)
+        if fault is not None:
+            raise PromptError(fault)
+        if is_marked(prompt, self.registry.relations()):
+            return read_marks(prompt, self.registry.relations())
+        scene = self._call_parser(lambda: self._parser(prompt))
+        if isinstance(scene, Scene) and scene.prompt != prompt:
+            source = self.registry.origin("parsers", self.config.parser).distribution
+            where = f"parser '{self.config.parser}' of distribution '{source}'"
+            raise InvalidPluginError(f"{where} returned the scene of another prompt: '{scene.prompt}'")
+        return scene
+
+    def _checked(self, scene: Any) -> Scene:
         if not isinstance(scene, Scene):
             source = self.registry.origin("parsers", self.config.parser).distribution
             raise InvalidPluginError(
@@ -112,7 +183,7 @@ class SpatialGuide:
         if scene.unknown and not scene.relations:
             known = ", ".join(sorted(self.registry.names("relations")))
             raise UnknownPluginError(
-                f"no relation plugin knows '{scene.unknown[0]}' (in '{prompt}'). Known relations: {known}."
+                f"no relation plugin knows '{scene.unknown[0]}' (in '{scene.prompt}'). Known relations: {known}."
             )
         check_scene(scene, self.registry.relations())
         return scene
@@ -169,6 +240,11 @@ class SpatialGuide:
             PromptError, ContradictionError, BindingError, UnsupportedPipelineError: before anything is touched.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if scene is None and any(isinstance(text, str) and is_marked(text, self.registry.relations()) for text in prompts):
+            raise PromptError(
+                "attach() guides a call that you make, and the text encoder must not read the marks: "
+                "use scene = guide.parse(prompt), then attach(pipeline, scene.prompt, scene=scene) and pipeline(scene.prompt)"
+            )
         with self._attached(pipeline, self._scenes(prompts, scene), layers) as trace:
             yield trace
 
@@ -281,7 +357,7 @@ class SpatialGuide:
             return tensors
 
         arguments = {
-            "prompt": prompts,
+            "prompt": [s.prompt for s in scenes],
             "num_images_per_prompt": images_per_prompt,
             **self._settings(),
             "generator": [torch.Generator().manual_seed(s) for s in seeds],
@@ -329,6 +405,25 @@ class SpatialGuide:
                 ObjectWarning,
                 stacklevel=3,
             )
+
+
+def _chunks(prompts: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(prompts)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _fault(prompt: Any) -> str | None:
+    """Why a prompt cannot be read; None where it can."""
+    if not isinstance(prompt, str):
+        return f"a prompt must be text, not {type(prompt).__name__}"
+    if not prompt.strip():
+        return 'the prompt is empty: say what to draw, such as "a cat to the left of a dog"'
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"the prompt is no valid text: {error.reason} at character {error.start}; write it as UTF-8"
+    return None
 
 
 def _was_guided(trace: Trace, image: int) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 import pluggy
 
-from spatialguide.contracts import Backend, Detector, LossTerm, Parser, Relation
+from spatialguide.contracts import Backend, Benchmark, Detector, LossTerm, Parser, Relation
 
 GROUP = "spatialguide"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -45,8 +45,13 @@ def spatialguide_backends(register: Callable[[str, Callable[[], Backend]], None]
 
 
 @hookspec
-def spatialguide_detectors(register: Callable[[str, Callable[[], Detector]], None]) -> None:
-    """Register detectors: register(name, factory without arguments that returns a Detector)."""
+def spatialguide_detectors(register: Callable[[str, Callable[..., Detector]], None]) -> None:
+    """Register detectors: register(name, factory); it is called with `detector_options` of the configuration."""
+
+
+@hookspec
+def spatialguide_benchmarks(register: Callable[[str, Callable[..., Benchmark]], None]) -> None:
+    """Register benchmarks: register(name, factory); its options are the factory's keyword arguments."""
 
 
 @hookspec

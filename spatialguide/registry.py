@@ -47,9 +47,18 @@ def _check_relation(name: str, value: Any) -> str | None:
         return "a relation must have name, phrases, grounds, converse, direction and distance() (spatialguide.Relation)"
     if value.name != name:
         return f"its own name is '{value.name}'"
-    if isinstance(value.phrases, str) or not all(isinstance(p, str) and p == p.lower() for p in value.phrases):
-        return "phrases must be a tuple of lower-case strings"
+    if not isinstance(value.phrases, (tuple, list, set, frozenset)) or not all(map(_is_phrase, value.phrases)):
+        return "phrases must be a tuple of lower-case strings, none of them blank"
+    if type(value.grounds) is not int or value.grounds < 0:
+        return f"grounds must be a number of objects, not {value.grounds!r}"
+    direction = value.direction
+    if direction is not None and (len(direction) != 2 or not all(isinstance(part, (int, float)) for part in direction)):
+        return f"direction must be None or two numbers (x, y), not {direction!r}"
     return None
+
+
+def _is_phrase(phrase: Any) -> bool:
+    return isinstance(phrase, str) and bool(phrase.strip()) and phrase == phrase.lower()
 
 
 def _check_factory(name: str, value: Any) -> str | None:
@@ -62,6 +71,7 @@ _CHECKS: dict[str, Callable[[str, Any], str | None]] = {
     "parsers": _check_factory,
     "backends": _check_factory,
     "detectors": _check_factory,
+    "benchmarks": _check_factory,
 }
 KINDS = tuple(_CHECKS)
 SINGULAR = {"losses": "loss"} | {kind: kind.removesuffix("s") for kind in KINDS if kind != "losses"}

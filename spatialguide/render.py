@@ -12,21 +12,25 @@ from typing import Any
 from spatialguide.config import GuideConfig
 from spatialguide.guide import SpatialGuide
 from spatialguide.images import check_writable, enlarged, save_png, side_by_side, with_boxes
+from spatialguide.reading import scene_of
 
 
 def render(
-    prompt: str,
+    prompt: str | None,
     config: GuideConfig,
     output: Path,
     *,
     seed: int = 0,
     compare: bool = False,
     trace: Path | None = None,
+    scene_file: Path | None = None,
     say: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Draw a prompt and write the picture with its metadata.
 
     Args:
+        prompt: what to draw; None where the scene file holds it.
+        scene_file: a scene to use in place of the parser's.
         compare: also draw it unguided, detect objects in both, and write the two side by side.
         trace: where to write the trace as JSON.
         say: told in a few words what is going on, with steps done and steps in all.
@@ -43,9 +47,9 @@ def render(
         check_writable(trace, ".json")
     guide = SpatialGuide(config)
     say("reading the prompt", 0, 1)
-    scene = guide.parse(prompt)
+    scene = scene_of(guide, prompt, scene_file)
     say("loading the model", 0, 1)
-    result = guide(prompt, seed=seed, scene=scene, on_step=partial(say, "drawing"))
+    result = guide(scene.prompt, seed=seed, scene=scene, on_step=partial(say, "drawing"))
     picture = enlarged(result.images[0])[0]
     report: dict[str, Any] = {
         "output": str(output),
@@ -58,20 +62,20 @@ def render(
         with warnings.catch_warnings():
             # What there is to warn of was said for the guided picture.
             warnings.simplefilter("ignore")
-            plain = guide(prompt, seed=seed, scene=scene, guided=False, on_step=partial(say, "drawing unguided"))
+            plain = guide(scene.prompt, seed=seed, scene=scene, guided=False, on_step=partial(say, "drawing unguided"))
         from spatialguide.evaluation.detection import make_detector
         from spatialguide.evaluation.visor import relation_verdicts
 
-        detector = make_detector(guide.registry, config.detector)
+        detector = make_detector(guide.registry, config.detector, config.detector_options)
         names = sorted({item.text for item in scene.objects})
         pair = (plain.images[0], result.images[0])
         found = detector(pair, names)
         titles = ("unguided", "guided")
         panels = [(title, with_boxes(image, boxes)) for title, image, boxes in zip(titles, pair, found, strict=True)]
-        picture = side_by_side(prompt, panels)
+        picture = side_by_side(scene.prompt, panels)
         relations = guide.registry.relations()
         report["verdicts"] = {
-            title: relation_verdicts(scene, boxes, relations) for title, boxes in zip(titles, found, strict=True)
+            title: relation_verdicts(scene, boxes, relations, pair[0].size) for title, boxes in zip(titles, found, strict=True)
         }
     if trace is not None:
         trace.write_text(json.dumps(result.trace.as_dict()), encoding="utf-8")

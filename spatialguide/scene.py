@@ -5,9 +5,7 @@ Indices into `Scene.objects` stand for objects everywhere; spans are character o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,13 +38,16 @@ class SceneObject(BaseModel):
 
 
 class Relation(BaseModel):
-    """`subject` predicate `objects`: "a cat left of a dog" is Relation(subject=cat, predicate="left_of", objects=(dog,))."""
+    """`subject` predicate `objects`: "a cat left of a dog" is Relation(subject=cat, predicate="left_of", objects=(dog,)).
+
+    A place in the picture has no objects: Relation(subject=cat, predicate="in_region:top_left").
+    """
 
     model_config = _FROZEN
 
     subject: int = Field(ge=0)
     predicate: str
-    objects: tuple[int, ...] = Field(min_length=1)
+    objects: tuple[Annotated[int, Field(ge=0)], ...] = ()
     span: Span | None = None
 
 
@@ -96,34 +97,4 @@ class Scene(BaseModel):
     def sentence(self, relation: Relation) -> str:
         """'cat left_of dog'."""
         grounds = " and ".join(self.name(i) for i in relation.objects)
-        return f"{self.name(relation.subject)} {relation.predicate} {grounds}"
-
-
-def scene_from_triples(prompt: str, triples: Iterable[tuple[str, str, str | Sequence[str]]]) -> Scene:
-    """Build a scene by hand: each name is the first whole word, or words, of the prompt that no other name has taken.
-
-    >>> scene_from_triples("a cat beside a dog", [("cat", "left_of", "dog")]).describe()
-    'objects: cat, dog; relations: cat left_of dog'
-
-    Raises:
-        ValueError: a name does not occur in the prompt.
-    """
-    names: list[str] = []
-    relations: list[Relation] = []
-
-    def index(name: str) -> int:
-        if name not in names:
-            names.append(name)
-        return names.index(name)
-
-    for subject, predicate, grounds in triples:
-        listed = [grounds] if isinstance(grounds, str) else list(grounds)
-        relations.append(Relation(subject=index(subject), predicate=predicate, objects=tuple(index(g) for g in listed)))
-    objects: list[SceneObject] = []
-    for name in names:
-        places = (Span(*match.span()) for match in re.finditer(rf"\b{re.escape(name)}\b", prompt, re.IGNORECASE))
-        span = next((p for p in places if all(p.end <= o.span.start or o.span.end <= p.start for o in objects)), None)
-        if span is None:
-            raise ValueError(f"'{name}' does not occur in the prompt '{prompt}'")
-        objects.append(SceneObject(text=name, head=name.split()[-1], span=span, phrase=span))
-    return Scene(prompt=prompt, objects=tuple(objects), relations=tuple(relations))
+        return f"{self.name(relation.subject)} {relation.predicate.replace(':', ' ')} {grounds}".rstrip()

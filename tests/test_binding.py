@@ -7,7 +7,8 @@ from transformers import CLIPTokenizer
 
 from spatialguide.binding import bind, bind_tokenizer, token_offsets
 from spatialguide.errors import BindingError
-from spatialguide.scene import Scene, SceneObject, Span, scene_from_triples
+from spatialguide.records import scene_from_triples
+from spatialguide.scene import Scene, SceneObject, Span
 
 
 def words(tokenizer: CLIPTokenizer, prompt: str, positions: tuple[int, ...]) -> str:

@@ -105,22 +105,114 @@ def test_no_relation_warns_and_generates_unguided(tmp_path: Path) -> None:
     assert read_metadata(tmp_path / "out.png")["guided"] is False
 
 
+def test_parse_shows_the_layout_and_what_was_ignored() -> None:
+    printed = run(app, ["parse", "a cat left of a dog in a hurry, a moon in the top left corner"]).output
+    assert "layout" in printed
+    assert "top_left" in printed
+    assert "ignored: 'in': a setting" in printed
+
+
+def test_parse_draws_the_graph(tmp_path: Path) -> None:
+    run(app, ["parse", PROMPT, "--svg", str(tmp_path / "scene.svg")])
+    assert (tmp_path / "scene.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_parse_a_file_of_prompts(tmp_path: Path) -> None:
+    lines = [{"id": 7, "prompt": PROMPT}, {"prompt": ""}, {"id": "x", "prompt": f"{PROMPT}, the dog left of the cat"}]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    done = spatialguide("parse", "--input", "in.jsonl", "--output", "out.jsonl", cwd=tmp_path, code=0)
+    assert "3 prompts, 2 with a problem" in done.stdout
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [record.get("id") for record in records] == [7, None, "x"]
+    assert records[0]["relations"] == [["o1", "left_of", "o2"]]
+    assert records[0]["objects"][1]["span"] == [23, 26]
+    assert "the prompt is empty" in records[1]["problem"]
+    assert "cannot hold together" in records[2]["problem"]
+    assert len(records[2]["relations"]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_a_line_that_is_no_json_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(
+        f'{{"prompt": "{PROMPT}"}}\n{{broken\n{{"prompt": 5}}\n{{"prompt": "\\ud800"}}\n', encoding="utf-8"
+    )
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "out.jsonl")
+    run(app, ["parse", "--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "link.jsonl")])
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len(records[0]["relations"]) == 1
+    assert "in.jsonl, line 2: not JSON" in records[1]["problem"]
+    assert "line 3: a line must be" in records[2]["problem"]
+    assert "no valid text" in records[3]["problem"]
+
+
+def test_parse_plain_lines_from_standard_input(tmp_path: Path) -> None:
+    done = run(app, ["parse", "--input", "-", "--output", str(tmp_path / "out.jsonl"), "--json"], input=f"{PROMPT}\n\na bus\n")
+    assert json.loads(done.output) == {"output": str(tmp_path / "out.jsonl"), "prompts": 2, "problems": 0}
+
+
+def test_a_scene_file_beats_the_parser(tmp_path: Path) -> None:
+    scene = {"prompt": PROMPT, "relations": [["dog", "above", "cat"]]}
+    (tmp_path / "scene.yaml").write_text(json.dumps(scene), encoding="utf-8")
+    found = json.loads(run(app, ["parse", "--scene", str(tmp_path / "scene.yaml"), "--json"]).output)
+    assert [relation["predicate"] for relation in found["relations"]] == ["above"]
+    spatialguide("generate", "--scene", "scene.yaml", "-o", "out.png", "--steps", "2", cwd=tmp_path, code=0)
+    assert read_metadata(tmp_path / "out.png")["scene"]["relations"][0]["predicate"] == "above"
+
+
+def test_score_visor_prints_the_figures_with_intervals(tmp_path: Path) -> None:
+    rows = {f"{n}_{i}": {"classes": ["person", "bicycle"], "sra": int(i < 2)} for n in range(8) for i in range(4)}
+    (tmp_path / "od.json").write_text(json.dumps(rows), encoding="utf-8")
+    done = spatialguide("score", "visor", "--detections", "od.json", cwd=tmp_path, code=0)
+    assert "100.00" in done.stdout
+    path = str(tmp_path / "od.json")
+    scores = json.loads(run(app, ["score", "visor", "--detections", path, "--against", path, "--json"]).output)
+    assert (scores["oa"], scores["cond"], scores["uncond"], scores["at_least"]) == (100, 50, 50, [100, 100, 0, 0])
+    assert scores["comparison"]["p_value"] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["parse"], ["parse", "--input", "x"], ["parse", "a cat", "--input", "x", "--output", "y"]]
+)
+def test_parse_used_wrongly(arguments: list[str]) -> None:
+    assert run(app, arguments).exit_code != 0
+
+
+def test_bench_parser_prints_classes_and_targets(tmp_path: Path) -> None:
+    objects = [{"id": key, "text": name, "attributes": [], "count": 1} for key, name in (("a", "cat"), ("b", "dog"))]
+    gold = {"id": "1", "category": "plain", "prompt": PROMPT, "objects": objects, "relations": [["a", "above", "b"]]}
+    (tmp_path / "gold.jsonl").write_text(json.dumps(gold), encoding="utf-8")
+    done = run(app, ["bench", "parser", "--gold", str(tmp_path / "gold.jsonl"), "--fails", "1", "--templates", "0"])
+    assert "plain" in done.output
+    assert "missed: cat above dog wrong: cat left_of dog" in " ".join(done.output.split())
+    assert "loading" in done.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("bench", "run", "visorr"), "Did you mean 'visor'?"),
+        (("bench", "run", "t2i", "--option", "file=none.txt"), "cannot read 'none.txt'"),
+        (("bench", "run", "visor", "--option", "name=x"), "benchmark 'visor'"),
+        (("score", "visor", "--detections", "none.json"), "cannot read detections from 'none.json'"),
+        (("parse", "--scene", "none.yaml"), "cannot read scene 'none.yaml'"),
+        (("parse", "--input", "none.jsonl", "--output", "out.jsonl"), "cannot read prompts from 'none.jsonl'"),
+        (("parse", PROMPT, "--svg", "/no/such/scene.svg"), "cannot write '/no/such/scene.svg'"),
+        (("parse", "a cat {{cat sits_by dog}}"), "is no relation"),
+        (("parse", PROMPT, "--parser", "spacey"), "Did you mean 'spacy'?"),
         (("generate", ""), "the prompt is empty"),
         (("generate", " \n "), "the prompt is empty"),
         (("generate", "a cat and a dog", "--strict"), "no relation found in 'a cat and a dog'"),
         (("generate", "a cat left of a dog and the dog left of the cat"), "cannot hold together"),
         (("generate", "a cat " + "and a bird " * 40 + "left of a dog"), "reads only 77 tokens"),
         (("generate", PROMPT, "-o", "/no/such/folder/out.png"), "cannot write '/no/such/folder/out.png'"),
-        (("generate", "a cat behind a dog"), "no relation plugin knows 'behind'"),
+        (("generate", "a cat opposite a dog"), "no relation plugin knows 'opposite'"),
         (("generate", "a [/b] cat and a [red] dog", "--strict"), "a [/b] cat and a [red] dog"),
         (("generate", PROMPT, "--steps", "0"), "'steps'"),
         (("generate", PROMPT, "--strength", "inf"), "'guidance.strength'"),
         (("generate", PROMPT, "--seed", "-1"), "seed must be between"),
         (("generate", PROMPT, "--trace", "."), "must end in .json"),
-        (("bench", "visor", "--sheet", "/no/such/sheet.png"), "cannot write '/no/such/sheet.png'"),
+        (("bench", "run", "visor", "--sheet", "/no/such/sheet.png"), "cannot write '/no/such/sheet.png'"),
         (("generate", PROMPT, "-o", "out.gif"), "must end in .png"),
         (("generate", PROMPT, "--backend", "tinny"), "Did you mean 'tiny'?"),
         (("generate", PROMPT, "--scheduler", "DDIMM"), "Did you mean 'DDIMScheduler'?"),
@@ -160,7 +252,7 @@ def test_unknown_objects_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_help_of_every_command() -> None:
-    for arguments in ([], ["generate"], ["parse"], ["plugins"], ["bench", "visor"], ["bench", "targets"]):
+    for arguments in ([], ["generate"], ["parse"], ["plugins"], ["bench", "run"], ["bench", "targets"], ["bench", "parser"]):
         result = run(app, [*arguments, "--help"])
         assert result.exit_code == 0
         assert "Usage" in result.output

@@ -28,17 +28,19 @@ def snippets(document: str) -> list[str]:
 def test_plugin_snippets_run_as_written() -> None:
     import types
 
-    loss, use, relation = snippets("docs/plugins.md")
+    loss, use, relation, place = snippets("docs/plugins.md")
     modules = []
-    for number, text in enumerate((loss, relation)):
+    for number, text in enumerate((loss, relation, place)):
         module = types.ModuleType(f"snippet_{number}")
-        exec(text, module.__dict__)
+        exec(compile(text, module.__name__, "exec", dont_inherit=True), module.__dict__)
         modules.append(module)
     registry = Registry()
     for module in modules:
         registry.add(module)
     assert "separation" in registry.names("losses")
     assert "up_left_of" in registry.relations()
+    scene = SpatialGuide(registry=registry).parse("a ship on the horizon, a gull up and left of the ship")
+    assert [scene.sentence(edge) for edge in scene.relations] == ["ship in_region horizon", "gull up_left_of ship"]
     space = {"my_module": types.ModuleType("again")}
     exec(loss, space["my_module"].__dict__)
     exec(use, space)

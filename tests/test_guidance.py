@@ -19,8 +19,9 @@ from transformers import CLIPTokenizer
 
 from spatialguide import LossTerm, SpatialGuide, hookimpl
 from spatialguide.errors import BindingError, InvalidPluginError, PluginError, UnguidedWarning, UnsupportedPipelineError
+from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry
-from spatialguide.scene import Scene, scene_from_triples
+from spatialguide.scene import Scene
 
 PROMPT = "a cat to the left of a dog"
 SCENE = scene_from_triples(PROMPT, [("cat", "left_of", "dog")])

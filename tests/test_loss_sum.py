@@ -15,8 +15,8 @@ from spatialguide.config import TermConfig
 from spatialguide.errors import ConfigError, UnknownPluginError
 from spatialguide.losses import LossSum, make_terms
 from spatialguide.observer import AttentionObserver, decoder_layers
+from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry
-from spatialguide.scene import scene_from_triples
 
 PROMPT = "a traffic light to the left of a dog"
 SCENE = scene_from_triples(PROMPT, [("traffic light", "left_of", "dog")])

@@ -4,8 +4,8 @@ import pytest
 
 from spatialguide.errors import ContradictionError, SceneError, UnknownPluginError
 from spatialguide.planning import check_scene
+from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry
-from spatialguide.scene import scene_from_triples
 
 PROMPT = "a cat, a dog, a bus"
 
@@ -16,6 +16,9 @@ PROMPT = "a cat, a dog, a bus"
         [("cat", "left_of", "dog"), ("dog", "left_of", "cat")],
         [("cat", "left_of", "dog"), ("cat", "right_of", "dog")],
         [("cat", "above", "dog"), ("dog", "on", "bus"), ("bus", "above", "cat")],
+        [("cat", "in_region", "left"), ("dog", "in_region", "right"), ("dog", "left_of", "cat")],
+        [("cat", "in_region", "top_left"), ("cat", "in_region", "bottom")],
+        [("cat", "in_region", "center"), ("dog", "in_region", "bottom"), ("cat", "below", "dog")],
     ],
 )
 def test_cycles_on_an_axis_are_contradictions(registry: Registry, triples: list[tuple[str, str, str]]) -> None:
@@ -23,6 +26,21 @@ def test_cycles_on_an_axis_are_contradictions(registry: Registry, triples: list[
         check_scene(scene_from_triples(PROMPT, triples), registry.relations())
     for subject, predicate, ground in triples:
         assert f"'{subject} {predicate} {ground}'" in str(error.value)
+
+
+def test_places_that_can_hold_together_pass(registry: Registry) -> None:
+    triples = [
+        ("cat", "in_region", "left"),
+        ("cat", "in_region", "top"),
+        ("cat", "left_of", "dog"),
+        ("dog", "in_region", "left"),
+    ]
+    check_scene(scene_from_triples(PROMPT, triples), registry.relations())
+
+
+def test_an_unknown_place_names_the_nearest(registry: Registry) -> None:
+    with pytest.raises(UnknownPluginError, match="Did you mean 'in_region:top_left'"):
+        check_scene(scene_from_triples(PROMPT, [("cat", "in_region", "topleft")]), registry.relations())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from spatialguide.scene import Relation, Scene, SceneObject, Span, scene_from_triples
+from spatialguide.errors import SceneError
+from spatialguide.records import scene_from_triples
+from spatialguide.scene import Relation, Scene, SceneObject, Span
 
 
 def ball(start: int, end: int, *attributes: str) -> SceneObject:
@@ -32,7 +34,7 @@ def test_scene_from_triples_takes_whole_words_that_are_free() -> None:
 
 
 def test_scene_from_triples_refuses_a_name_that_the_prompt_lacks() -> None:
-    with pytest.raises(ValueError, match="'dog' does not occur"):
+    with pytest.raises(SceneError, match="'dog' does not occur"):
         scene_from_triples("a cat", [("cat", "left_of", "dog")])
 
 
