@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from spatialguide.contracts import Detection, Detector
 from spatialguide.errors import InvalidPluginError
@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def make_detector(registry: Registry, name: str) -> Detector:
+def make_detector(registry: Registry, name: str, options: Mapping[str, Any] | None = None) -> Detector:
     """Build the detector plugin.
+
+    Args:
+        options: keyword arguments of its factory.
 
     Raises:
         UnknownPluginError: there is none of this name.
         PluginError: it cannot be built.
     """
-    detector: Detector = registry.call("detectors", name, registry.get("detectors", name))
+    factory = registry.get("detectors", name)
+    detector: Detector = registry.call("detectors", name, lambda: factory(**(options or {})))
     source = registry.origin("detectors", name).distribution
     if not callable(detector):
         raise InvalidPluginError(f"detector '{name}' of distribution '{source}' made {type(detector).__name__}, not a callable")

@@ -1,27 +1,63 @@
-"""VISOR's prompts (SR2D), over any list of object names."""
+"""SR2D, the prompts of VISOR (Gokhale et al., arXiv 2212.10015), over any list of object names."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
 from itertools import combinations
 
 #: SR2D's relations in its order.
 RELATION_PHRASES = ("to the left of", "to the right of", "above", "below")
+DATA = resources.files("spatialguide.evaluation") / "data"
 
 
-def sr2d_prompts(names: Sequence[str]) -> list[str]:
-    """All two-object relation prompts: every unordered pair, every relation, both orders, numbered as SR2D numbers them."""
+def bundled_names(which: str) -> list[str]:
+    """A bundled list of object names: "coco" (VISOR's 80) or "nouns"."""
+    return (DATA / f"{which}.txt").read_text(encoding="utf-8").splitlines()
+
+
+@dataclass(frozen=True)
+class Sr2dPrompt:
+    """One prompt. relation: one of RELATION_PHRASES, "and", or "single", which has no ground."""
+
+    text: str
+    subject: str
+    relation: str
+    ground: str | None
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether VISOR counts it."""
+        return self.relation in RELATION_PHRASES
+
+
+def sr2d(names: Sequence[str]) -> list[Sr2dPrompt]:
+    """All prompts; the place in the list is SR2D's number, from 0.
+
+    For every unordered pair of names (A, B): each relation both ways round, then "A and B", "B and A"; after all pairs the
+    single names. 80 names give 31,680 prompts.
+    """
+    return list(_sr2d(names))
+
+
+def _sr2d(names: Sequence[str]) -> Iterator[Sr2dPrompt]:
     import inflect
 
     engine = inflect.engine()
     article = {name: engine.an(name) for name in names}
-    prompts = []
     for first, second in combinations(names, 2):
-        for phrase in RELATION_PHRASES:
-            prompts.append(f"{article[first]} {phrase} {article[second]}")
-            prompts.append(f"{article[second]} {phrase} {article[first]}")
-    return prompts
+        for relation in (*RELATION_PHRASES, "and"):
+            for subject, ground in ((first, second), (second, first)):
+                yield Sr2dPrompt(f"{article[subject]} {relation} {article[ground]}", subject, relation, ground)
+    for name in names:
+        yield Sr2dPrompt(article[name], name, "single", None)
+
+
+def sr2d_prompts(names: Sequence[str]) -> list[str]:
+    """The texts that VISOR counts: two objects and a relation; 25,280 for 80 names."""
+    return [prompt.text for prompt in sr2d(names) if prompt.is_spatial]
 
 
 def sample_prompts(names: Sequence[str], count: int, seed: int) -> list[str]:
@@ -31,8 +67,9 @@ def sample_prompts(names: Sequence[str], count: int, seed: int) -> list[str]:
         count: how many; all that there are, if fewer.
     """
     rng = random.Random(seed)
-    by_phrase = {p: [t for t in sr2d_prompts(names) if f" {p} " in t] for p in RELATION_PHRASES}
-    for prompts in by_phrase.values():
-        rng.shuffle(prompts)
-    mixed = [prompt for group in zip(*by_phrase.values(), strict=True) for prompt in group]
+    prompts = [prompt for prompt in sr2d(names) if prompt.is_spatial]
+    by_relation = {relation: [p.text for p in prompts if p.relation == relation] for relation in RELATION_PHRASES}
+    for texts in by_relation.values():
+        rng.shuffle(texts)
+    mixed = [text for group in zip(*by_relation.values(), strict=True) for text in group]
     return mixed[:count]

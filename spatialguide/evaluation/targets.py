@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from spatialguide.config import GuideConfig
-from spatialguide.evaluation.benchmark import Report
+from spatialguide.evaluation.visor import VisorScores
 from spatialguide.guide import SpatialGuide
 
 PROMPT = "a cat to the left of a dog"
@@ -30,9 +30,8 @@ class Target:
     reached: bool
 
 
-def visor_targets(report: Report) -> list[Target]:
+def visor_targets(plain: VisorScores, guided: VisorScores) -> list[Target]:
     """The model draws its objects, places them at chance, and guidance places them right without losing them."""
-    plain, guided = report.unguided, report.guided
     return [
         Target("unguided OA", ">= 70%", f"{plain.oa:.1f}%", plain.oa >= 70),
         Target("unguided VISOR_cond", "45% to 65%", f"{plain.cond:.1f}%", 45 <= plain.cond <= 65),

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spatialguide.contracts import Detection, Relation
+from spatialguide.errors import EvaluationError
+from spatialguide.evaluation.prompts import Sr2dPrompt
+from spatialguide.evaluation.uncertainty import Comparison, Interval, bootstrap, compare
 from spatialguide.scene import Relation as Edge
 from spatialguide.scene import Scene
+
+Size = tuple[int, int]
+#: Images per prompt in the publication.
+IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -26,58 +37,174 @@ class Outcome:
 @dataclass(frozen=True)
 class VisorScores:
     """Percentages. oa: images with all objects; uncond: images with all objects and the relation; cond = uncond / oa;
-    at_least[n-1]: prompts with at least n correct images."""
+    at_least[n-1]: prompts with at least n correct images. intervals: of oa, uncond, cond, then of at_least."""
 
     oa: float
     uncond: float
     cond: float
     at_least: tuple[float, ...]
+    images: int = 0
+    intervals: tuple[Interval, ...] = ()
 
 
-def visor_scores(outcomes: Iterable[Outcome]) -> VisorScores:
+def visor_scores(outcomes: Iterable[Outcome], most: int | None = None) -> VisorScores:
     """Aggregate images into VISOR's figures; cond is NaN when no image shows its objects.
+
+    Args:
+        most: `at_least` goes up to this many images; by default up to the most that a prompt has.
 
     Raises:
         ValueError: there are no outcomes.
     """
-    rows = list(outcomes)
+    rows = [(row.prompt, float(row.detected), float(row.detected and row.correct)) for row in outcomes]
     if not rows:
         raise ValueError("no images to score")
-    per_prompt: dict[int, list[bool]] = defaultdict(list)
-    for row in rows:
-        per_prompt[row.prompt].append(row.detected and row.correct)
-    images = max(len(hits) for hits in per_prompt.values())
-    detected = sum(row.detected for row in rows)
-    correct = sum(row.detected and row.correct for row in rows)
-    at_least = tuple(100 * sum(sum(hits) >= n for hits in per_prompt.values()) / len(per_prompt) for n in range(1, images + 1))
-    cond = 100 * correct / detected if detected else float("nan")
-    return VisorScores(100 * detected / len(rows), 100 * correct / len(rows), cond, at_least)
+    prompts, detected, correct = (np.array(column) for column in zip(*rows, strict=True))
+    return aggregate(prompts, detected, correct, most)
 
 
-def relation_holds(scene: Scene, edge: Edge, detections: Sequence[Detection], relation: Relation) -> bool:
-    """VISOR's rule: true if it holds for the centroids of at least one choice of boxes."""
+def aggregate(
+    prompts: NDArray[np.int64], detected: NDArray[np.float64], correct: NDArray[np.float64], most: int | None
+) -> VisorScores:
+    """Figures in the publishers' own order of operations, so that every printed digit agrees with theirs.
+
+    Args:
+        prompts: (images,), number of each image's prompt.
+        detected: (images,), 1 where all objects were found. correct: (images,), in [0, 1].
+        most: see `visor_scores`.
+    """
+    _, place, images = np.unique(prompts, return_inverse=True, return_counts=True)
+    size = len(images)
+    hits = np.bincount(place, weights=correct, minlength=size)
+    found = np.bincount(place, weights=detected, minlength=size)
+    steps = range(1, (most or int(images.max())) + 1)
+    reached = np.stack([hits >= n for n in steps], axis=1).astype(np.float64)
+    shown = float(detected.sum())
+    oa = 100 * shown / len(prompts)
+    cond = 100 * float(correct.sum()) / shown if shown else float("nan")
+    uncond = 0.01 * (cond * oa) if shown else 0.0
+    sums = np.column_stack([images, found, hits, np.ones(size), reached])
+    return VisorScores(
+        oa,
+        uncond,
+        cond,
+        tuple(100 * float(column.sum()) / size for column in reached.T),
+        len(prompts),
+        tuple(bootstrap(sums, _figures)),
+    )
+
+
+def _figures(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """oa, uncond, cond and at_least from (images, detected, correct, prompts, reached...), one row per resample."""
+    images, found, hits, prompts = sums[:, :4].T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = np.column_stack([found / images, hits / images, hits / found])
+    return 100 * np.column_stack([rates, sums[:, 4:] / prompts[:, None]])
+
+
+def score_detections(results: Mapping[str, Any], prompts: Sequence[Sr2dPrompt]) -> VisorScores:
+    """Figures of a file of detection results in the publishers' format.
+
+    Args:
+        results: {"<prompt number>_<image number>": {"classes": [...], "sra": 0 or 1, ...}}; rows of prompts that VISOR does
+            not count are left out.
+        prompts: from `sr2d`; the place is the number.
+
+    Raises:
+        EvaluationError: a key or row of another form, a number that no prompt has, or nothing to score.
+    """
+    numbers, detected, correct = _columns(results, prompts)
+    return aggregate(numbers, detected, correct, IMAGES)
+
+
+def compare_detections(first: Mapping[str, Any], second: Mapping[str, Any], prompts: Sequence[Sr2dPrompt]) -> Comparison:
+    """The second file against the first: difference of `uncond` in percent, over the prompts that both hold.
+
+    Raises:
+        EvaluationError: see `score_detections`; or the files share no prompt.
+    """
+    rates = []
+    for results in (first, second):
+        numbers, _, correct = _columns(results, prompts)
+        known, place = np.unique(numbers, return_inverse=True)
+        means = 100 * np.bincount(place, weights=correct) / np.bincount(place)
+        rates.append(dict(zip(known.tolist(), means.tolist(), strict=True)))
+    shared = sorted(rates[0].keys() & rates[1].keys())
+    if not shared:
+        raise EvaluationError("the two files share no prompt: they cannot be compared")
+    before, after = (np.array([rate[number] for number in shared]) for rate in rates)
+    return compare(before, after)
+
+
+def _columns(
+    results: Mapping[str, Any], prompts: Sequence[Sr2dPrompt]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Prompt number, both objects detected, and relation right, of every row that VISOR counts."""
+    rows: list[tuple[int, float, float]] = []
+    for key, row in results.items():
+        try:
+            number = int(key.split("_")[0])
+            classes, holds = set(row["classes"]), float(row["sra"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            wanted = '"<prompt number>_<image number>": {"classes": [...], "sra": 0 or 1}'
+            raise EvaluationError(f"row '{key}' is not of the form {wanted}") from error
+        if not 0 <= number < len(prompts):
+            raise EvaluationError(f"row '{key}': there is no prompt {number}; the {len(prompts)} prompts are numbered from 0")
+        prompt = prompts[number]
+        if prompt.is_spatial:
+            detected = float(prompt.subject in classes and prompt.ground in classes)
+            rows.append((number, detected, detected * holds))
+    if not rows:
+        raise EvaluationError("there is no row of a prompt with two objects and a relation")
+    numbers, detected_all, correct = zip(*rows, strict=True)
+    return np.array(numbers), np.array(detected_all), np.array(correct)
+
+
+def read_detections(path: Path) -> dict[str, Any]:
+    """Read a file of detection results.
+
+    Raises:
+        EvaluationError: it cannot be read, or holds no JSON object.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"cannot read detections from '{path}': {error}") from error
+    if not isinstance(results, dict):
+        raise EvaluationError(f"'{path}' holds a {type(results).__name__}, not one JSON object with a row per image")
+    return results
+
+
+def relation_holds(scene: Scene, edge: Edge, detections: Sequence[Detection], relation: Relation, size: Size) -> bool:
+    """VISOR's rule: true if it holds for the centroids of at least one choice of boxes.
+
+    Args:
+        size: width and height of the image in pixels.
+    """
     by_name: dict[str, list[np.ndarray]] = defaultdict(list)
     for detection in detections:
-        by_name[detection.label].append(np.asarray(detection.centroid))
+        by_name[detection.label].append(np.asarray(detection.centroid) / size)
     choices = [by_name[scene.objects[i].text] for i in (edge.subject, *edge.objects)]
     return any(float(relation.distance(*boxes)) > 0 for boxes in product(*choices))
 
 
-def score_image(prompt: int, scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Relation]) -> Outcome:
+def score_image(
+    prompt: int, scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Relation], size: Size
+) -> Outcome:
     """Score one image against its scene: all objects detected, all relations true."""
     present = {d.label for d in detections}
     detected = all(item.text in present for item in scene.objects)
-    correct = all(relation_holds(scene, e, detections, relations[e.predicate]) for e in scene.relations)
+    correct = all(relation_holds(scene, e, detections, relations[e.predicate], size) for e in scene.relations)
     return Outcome(prompt, detected, detected and correct)
 
 
-def relation_verdicts(scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Relation]) -> str:
+def relation_verdicts(scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Relation], size: Size) -> str:
     """One line for people: 'cat left_of dog: yes', or which object is missing."""
     present = {d.label for d in detections}
     missing = [scene.name(i) for i, item in enumerate(scene.objects) if item.text not in present]
     lines = [f"no {name} detected" for name in missing]
     for edge in scene.relations:
         if all(scene.objects[i].text in present for i in (edge.subject, *edge.objects)):
-            held = relation_holds(scene, edge, detections, relations[edge.predicate])
+            held = relation_holds(scene, edge, detections, relations[edge.predicate], size)
             lines.append(f"{scene.sentence(edge)}: {'yes' if held else 'no'}")
     return "; ".join(lines) or "nothing to check"

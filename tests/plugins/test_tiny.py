@@ -114,7 +114,7 @@ def run(detector: TinyDetector, registry: Registry):
     for guided in (False, True):
         result = guide(prompts, scene=scenes, images_per_prompt=2, guided=guided)
         rows = [
-            score_image(i // 2, scenes[i // 2], boxes, registry.relations())
+            score_image(i // 2, scenes[i // 2], boxes, registry.relations(), result.images[0].size)
             for i, boxes in enumerate(detector(result.images, NAMES))
         ]
         scores[guided], results[guided] = visor_scores(rows), result

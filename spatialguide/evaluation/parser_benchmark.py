@@ -1,0 +1,244 @@
+"""The parser benchmark: prompts from templates, hand-written gold prompts by class, and speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from spatialguide.errors import ConfigError
+from spatialguide.evaluation.parsing import ParserScores, Record, score_records
+from spatialguide.evaluation.prompts import DATA, bundled_names, sr2d
+from spatialguide.evaluation.targets import Target
+from spatialguide.guide import SpatialGuide
+from spatialguide.records import to_record
+
+_VISOR = {"to the left of": "left_of", "to the right of": "right_of", "above": "above", "below": "below"}
+#: T2I-CompBench's spatial and 3d_spatial phrases.
+_COMPBENCH = {
+    "on the bottom of": "below",
+    "on the right of": "right_of",
+    "on the left of": "left_of",
+    "on the top of": "on",
+    "on side of": "next_to",
+    "near": "next_to",
+    "next to": "next_to",
+    "hidden by": "behind",
+    "in front of": "in_front_of",
+    "behind": "behind",
+}
+_GENEVAL = {"left of": "left_of", "right of": "right_of", "above": "above", "below": "below"}
+_GOLD_KEYS = {"id", "prompt", "objects", "relations"}
+#: Fresh process: what a user waits for, torch and the plugins' imports not counted.
+_LOADING = """
+import sys, time
+sys.modules["torch"] = None
+from spatialguide.registry import default_registry
+registry = default_registry()
+began = time.perf_counter()
+registry.get("parsers", sys.argv[1])(relations=registry.relations())
+print(time.perf_counter() - began)
+"""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A generated prompt and the one relation that it states."""
+
+    prompt: str
+    subject: str
+    predicate: str
+    ground: str
+
+
+@dataclass(frozen=True)
+class Templates:
+    """How many generated prompts of one kind were parsed exactly, and the first that were not."""
+
+    name: str
+    prompts: int
+    exact: int
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """prompts: a second, in bulk. single: milliseconds for one prompt, median. loading: seconds in a fresh process."""
+
+    prompts: float
+    single: float
+    loading: float
+
+
+@dataclass(frozen=True)
+class ParserReport:
+    """Everything that was measured; `peers` are scores of other parsers on the same gold prompts."""
+
+    templates: tuple[Templates, ...]
+    gold: ParserScores
+    speed: Speed
+    peers: Mapping[str, ParserScores]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready copy."""
+        return {
+            "templates": [asdict(item) for item in self.templates],
+            "gold": self.gold.as_dict(),
+            "speed": asdict(self.speed),
+            "peers": {name: scores.as_dict() for name, scores in self.peers.items()},
+        }
+
+    def targets(self) -> list[Target]:
+        """What the parser must reach."""
+        gold, speed = self.gold, self.speed
+        found = [
+            Target(f"{t.name}, {t.prompts} prompts exact", "100%", f"{100 * t.exact / t.prompts:.2f}%", t.exact == t.prompts)
+            for t in self.templates
+            if t.prompts
+        ]
+        found += [
+            Target(f"gold, {gold.prompts} prompts: relations exact", ">= 97%", f"{gold.exact:.1f}%", gold.exact >= 97),
+            Target("gold: objects F1", ">= 98%", f"{gold.objects.f1:.1f}%", gold.objects.f1 >= 98),
+            Target("gold: attributes F1", ">= 95%", f"{gold.attributes.f1:.1f}%", gold.attributes.f1 >= 95),
+            Target("batch", ">= 500 prompts/s", f"{speed.prompts:.0f} prompts/s", speed.prompts >= 500),
+            Target("one prompt", "<= 15 ms", f"{speed.single:.1f} ms", speed.single <= 15),
+            Target("loading", "<= 1.5 s", f"{speed.loading:.2f} s", speed.loading <= 1.5),
+        ]
+        for name, scores in self.peers.items():
+            behind = [key for key, cell in gold.by_category.items() if cell[0] <= scores.by_category[key][0]]
+            measured = "on every one" if not behind else f"not on {', '.join(sorted(behind))}"
+            found.append(Target(f"ahead of {name} by class", "on every one", measured, not behind))
+        return found
+
+    def table(self) -> Table:
+        """Gold prompts by class."""
+        table = Table(title="relations exactly right, by class (percent)", title_justify="left")
+        table.add_column("class")
+        for column in ("prompts", "this parser", *self.peers):
+            table.add_column(column, justify="right")
+        for category, (_, total) in sorted(self.gold.by_category.items()):
+            cells = (scores.by_category[category] for scores in (self.gold, *self.peers.values()))
+            table.add_row(category, str(total), *(f"{100 * right / count:.1f}" for right, count in cells))
+        everyone = (self.gold, *self.peers.values())
+        table.add_section()
+        table.add_row("all", str(self.gold.prompts), *(f"{scores.exact:.1f}" for scores in everyone))
+        for name in ("triples", "objects", "names", "attributes"):
+            table.add_row(f"{name}, F1", "", *(f"{getattr(scores, name).f1:.1f}" for scores in everyone))
+        table.add_row("counts right", "", f"{self.gold.count_accuracy:.1f}", *("" for _ in self.peers))
+        return table
+
+
+def run_parser_benchmark(
+    guide: SpatialGuide, gold: Path | None = None, peers: bool = False, most: int | None = None
+) -> ParserReport:
+    """Measure the guide's parser.
+
+    Args:
+        gold: JSON lines in the format of `docs/parser.md`; the project's own set by default.
+        most: generated prompts per set, spread over the set; all without it.
+        peers: score scenegraphparser too, where it is installed.
+
+    Raises:
+        ConfigError: the gold file is not readable, or the peer is not installed.
+    """
+    rows = read_gold(gold)
+    prompts = [row["prompt"] for row in rows]
+    templates = (
+        _check(guide, "VISOR (SR2D)", visor_templates(bundled_names("coco")), most),
+        _check(guide, "T2I-CompBench spatial", noun_templates(bundled_names("nouns"), _COMPBENCH, ""), most),
+        _check(guide, "GenEval position", noun_templates(bundled_names("nouns"), _GENEVAL, "a photo of "), most),
+    )
+    mine = score_records(rows, records(guide, prompts))
+    others = {}
+    if peers:
+        from spatialguide.evaluation import peer_parser
+
+        relations = guide.registry.relations()
+        others[peer_parser.NAME] = score_records(rows, peer_parser.records(prompts, relations))
+    return ParserReport(templates, mine, _speed(guide, prompts), others)
+
+
+def records(guide: SpatialGuide, prompts: Iterable[str]) -> Iterator[Record]:
+    """Records of prompts, in order; one that cannot be parsed gives an empty record."""
+    for parsed in guide.parse_many(prompts):
+        yield to_record(parsed.scene) if parsed.scene is not None else {"prompt": parsed.prompt}
+
+
+def read_gold(path: Path | None) -> list[dict[str, Any]]:
+    """Gold prompts of a file; the project's own without one.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        source = path if path is not None else DATA / "parser_gold.jsonl"
+        rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read gold prompts from '{path}': {error}") from error
+    if not rows or not all(isinstance(row, dict) and row.keys() >= _GOLD_KEYS for row in rows):
+        raise ConfigError(f"'{path}' must hold one JSON object per line with the keys {', '.join(sorted(_GOLD_KEYS))}")
+    return rows
+
+
+def visor_templates(objects: Sequence[str]) -> Iterator[Template]:
+    """Every prompt of SR2D with two objects and a relation."""
+    for prompt in sr2d(objects):
+        if prompt.ground is not None and prompt.is_spatial:
+            yield Template(prompt.text, prompt.subject, _VISOR[prompt.relation], prompt.ground)
+
+
+def noun_templates(objects: Sequence[str], phrases: Mapping[str, str], prefix: str) -> Iterator[Template]:
+    """Every noun once as subject and once as ground of every phrase: with articles, without, and in the plural."""
+    import inflect
+
+    engine = inflect.engine()
+    plural = {name: engine.plural(name) for name in objects}
+    for step, (phrase, predicate) in enumerate(phrases.items(), start=1):
+        for number, subject in enumerate(objects):
+            ground = objects[(number + step) % len(objects)]
+            sides = (
+                (engine.an(subject), engine.an(ground)),
+                (f"the {subject}", f"the {ground}"),
+                (subject, ground),
+                (f"two {plural[subject]}", f"three {plural[ground]}"),
+            )
+            for left, right in sides:
+                yield Template(f"{prefix}{left} {phrase} {right}", subject, predicate, ground)
+
+
+def _check(guide: SpatialGuide, name: str, templates: Iterable[Template], most: int | None) -> Templates:
+    wanted = list(templates)
+    if most is not None:
+        wanted = wanted[:: max(1, len(wanted) // max(1, most))][:most]
+    failures = []
+    for template, parsed in zip(wanted, guide.parse_many(item.prompt for item in wanted), strict=True):
+        scene = parsed.scene
+        found = [] if scene is None else [(r.subject, r.predicate, r.objects) for r in scene.relations]
+        texts = [] if scene is None else [item.text for item in scene.objects]
+        if texts != [template.subject, template.ground] or found != [(0, template.predicate, (1,))]:
+            failures.append(template.prompt)
+    return Templates(name, len(wanted), len(wanted) - len(failures), tuple(islice(failures, 20)))
+
+
+def _speed(guide: SpatialGuide, prompts: Sequence[str]) -> Speed:
+    began = time.perf_counter()
+    for _ in guide.parse_many(prompts):
+        pass
+    bulk = len(prompts) / (time.perf_counter() - began)
+    times = []
+    for prompt in prompts[:: max(1, len(prompts) // 200)]:
+        began = time.perf_counter()
+        for _ in guide.parse_many([prompt]):
+            pass
+        times.append(time.perf_counter() - began)
+    command = [sys.executable, "-c", _LOADING, guide.config.parser]
+    loading = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return Speed(bulk, 1000 * sorted(times)[len(times) // 2], loading)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spatialguide.contracts import Benchmark, Case, Detection
+from spatialguide.errors import EvaluationError
+from spatialguide.guide import SpatialGuide
+from spatialguide.registry import Registry
+from spatialguide_plugins.benchmarks import CompBench, GenEval, MultiObject, Visor
+
+NAMES = ("cat", "dog", "bus", "tree", "car", "elephant", "clock")
+SIZE = (64, 64)
+
+
+def made(registry: Registry, name: str, **options: Any) -> Benchmark:
+    benchmark: Benchmark = registry.get("benchmarks", name)(**options)
+    return benchmark
+
+
+def box(label: str, x: float, y: float) -> Detection:
+    return Detection(label, 0.9, (x - 4, y - 4, x + 4, y + 4))
+
+
+def test_visor_takes_the_models_names_or_coco(registry: Registry) -> None:
+    visor = made(registry, "visor")
+    cases = visor.cases(NAMES, 8, seed=0)
+    assert len(cases) == 8
+    assert {case.labels for case in cases} == {NAMES}
+    assert visor.cases(NAMES, 8, seed=0) == cases != visor.cases(NAMES, 8, seed=1)
+    assert len(visor.cases(None, 1, seed=0)[0].labels) == 80
+    assert Visor(names=["cat", "dog"]).cases(NAMES, 4, seed=0)[0].labels == ("cat", "dog")
+
+
+def test_many_objects_are_read_as_they_were_meant(registry: Registry) -> None:
+    cases = made(registry, "multi").cases(NAMES, 60, seed=3)
+    guide = SpatialGuide(registry=registry)
+    sizes = set()
+    for number, case in enumerate(cases):
+        scene = guide.parse(case.prompt)  # raises where the relations cannot hold together
+        sizes.add((len(scene.objects), len(scene.relations)))
+        assert 3 <= len(scene.objects) <= 5
+        assert len(scene.relations) == len(scene.objects) - 1 + number % 2, case.prompt
+    assert sizes == {(n, r) for n in (3, 4, 5) for r in (n - 1, n)}
+
+
+@pytest.mark.parametrize("objects", [(1, 3), (4, 3)])
+def test_many_objects_need_sound_numbers(objects: tuple[int, int]) -> None:
+    with pytest.raises(EvaluationError, match="objects must be two numbers"):
+        MultiObject(objects)
+    with pytest.raises(EvaluationError, match="there are 2 names"):
+        MultiObject().cases(("cat", "dog"), 1, seed=0)
+
+
+def test_the_default_rule_is_visors(registry: Registry) -> None:
+    visor, relations = made(registry, "visor"), registry.relations()
+    case = Case("a cat to the left of a dog", NAMES)
+    scene = SpatialGuide(registry=registry).parse(case.prompt)
+    assert visor.labels(case, scene) == NAMES
+    assert visor.score(case, scene, [box("cat", 10, 9), box("dog", 50, 9)], SIZE, relations) == (True, 1.0)
+    assert visor.score(case, scene, [box("cat", 50, 9), box("dog", 10, 9)], SIZE, relations) == (True, 0.0)
+    assert visor.score(case, scene, [box("cat", 10, 9)], SIZE, relations) == (False, 0.0)
+
+
+def test_compbench_reads_its_file(tmp_path: Path, registry: Registry) -> None:
+    file = tmp_path / "spatial_val.txt"
+    file.write_text("a girl on the top of a frog\na frog behind a girl.\n\na cup near a box.\n", encoding="utf-8")
+    benchmark = CompBench(str(file))
+    girl, cup = benchmark.cases(None, 10, seed=0)
+    assert (girl.prompt, cup.prompt) == ("a girl on the top of a frog", "a cup near a box")
+    scene = SpatialGuide(registry=registry).parse(girl.prompt)
+    assert benchmark.labels(girl, scene) == ("person", "frog")
+    boxes = [box("person", 30, 10), box("frog", 30, 50)]
+    assert benchmark.score(girl, scene, boxes, SIZE, {}) == (True, pytest.approx(0.5 + 0.25 * 0.9 * 2))
+    assert benchmark.score(girl, scene, boxes[:1], SIZE, {}) == (False, 0.0)
+
+
+def test_geneval_reads_its_metadata(tmp_path: Path, registry: Registry) -> None:
+    lines = [
+        {"tag": "counting", "include": [{"class": "cup", "count": 2}], "prompt": "a photo of two cups"},
+        {
+            "tag": "position",
+            "include": [{"class": "bed", "count": 1}, {"class": "dog", "count": 1, "position": ["right of", 0]}],
+            "prompt": "a photo of a dog right of a bed",
+        },
+    ]
+    file = tmp_path / "evaluation_metadata.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    benchmark = GenEval(str(file))
+    (case,) = benchmark.cases(None, 10, seed=0)
+    assert case.labels == ("bed", "dog")
+    scene = SpatialGuide(registry=registry).parse(case.prompt)
+    assert benchmark.score(case, scene, [box("bed", 10, 9), box("dog", 50, 9)], SIZE, {}) == (True, 1.0)
+    assert benchmark.score(case, scene, [box("bed", 50, 9), box("dog", 10, 9)], SIZE, {}) == (True, 0.0)
+    assert benchmark.score(case, scene, [box("dog", 10, 9)], SIZE, {}) == (False, 0.0)
+
+
+@pytest.mark.parametrize("name", ["t2i", "geneval"])
+def test_files_that_cannot_be_read_are_named(name: str, tmp_path: Path, registry: Registry) -> None:
+    with pytest.raises(EvaluationError, match="cannot read"):
+        made(registry, name, file=str(tmp_path / "none"))
+
+
+def test_a_file_that_is_no_metadata_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("a cat\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match="one JSON object per line"):
+        GenEval(str(tmp_path / "x"))
