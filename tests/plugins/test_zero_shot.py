@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ LABELS = ["cat", "traffic light"]
 
 
 def owl(kind: str, folder: Path, tokenizer: Any) -> None:
+    pytest.importorskip("scipy", reason="transformers needs it to resize images for OWL")
     from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
     from transformers.models.owlvit.image_processing_pil_owlvit import OwlViTImageProcessorPil
 
@@ -45,9 +45,11 @@ def owl(kind: str, folder: Path, tokenizer: Any) -> None:
         "owlv2": (Owlv2Config, Owlv2ForObjectDetection, Owlv2Processor, Owlv2ImageProcessorPil),
     }
     config, model, processor, images = parts[kind]
-    tokenizer = deepcopy(tokenizer)
-    tokenizer.model_max_length = 16  # as in the published checkpoints
-    model(config(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
+    model(
+        config(
+            text_config={**text, "max_position_embeddings": tokenizer.model_max_length}, vision_config=vision, projection_dim=16
+        )
+    ).save_pretrained(folder)
     processor(image_processor=images(size=side), tokenizer=tokenizer).save_pretrained(folder)
 
 
