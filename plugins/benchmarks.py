@@ -121,7 +121,7 @@ class GenEval(Benchmark):
 
     def __init__(self, file: str) -> None:
         try:
-            lines = [json.loads(line) for line in _read(file) if line.strip()]
+            lines = [json.loads(line) for line in _read(file)]
         except ValueError as error:
             raise EvaluationError(f"'{file}' does not hold one JSON object per line: {error}") from error
         self._lines = [line for line in lines if isinstance(line, dict) and line.get("tag") == "position"]

@@ -159,7 +159,7 @@ def parse(
         raise typer.BadParameter("--input and --output belong together")
     if source is not None and (prompt or scene or svg):
         raise typer.BadParameter("give either one prompt, or --input and --output")
-    from spatialguide import reading
+    from spatialguide import files, reading
     from spatialguide.diagram import scene_svg
     from spatialguide.guide import SpatialGuide
 
@@ -168,14 +168,14 @@ def parse(
         total, faults = reading.parse_file(guide, source, target)
         summary = {"output": str(target), "prompts": total, "problems": faults}
         if as_json:
-            typer.echo(json.dumps(summary), err=str(target) == reading.STDIN)
-        elif str(target) != reading.STDIN:
+            typer.echo(json.dumps(summary), err=str(target) == files.STDIN)
+        elif str(target) != files.STDIN:
             out.print(f"[bold]{escape(str(target))}[/]  {total} prompts, {faults} with a problem", highlight=False)
         return
     found = reading.scene_of(guide, prompt, scene)
     relations = guide.registry.relations()
     if svg is not None:
-        reading.write_text(svg, scene_svg(found))
+        files.write_text(svg, scene_svg(found))
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,13 +14,12 @@ from rich.table import Table
 
 from spatialguide.contracts import Relation
 from spatialguide.diagram import grid_table
-from spatialguide.errors import OutputError, PromptError
+from spatialguide.errors import PromptError
+from spatialguide.files import STDIN, replaced
 from spatialguide.guide import SpatialGuide
 from spatialguide.planning import check_scene
 from spatialguide.records import load_scene, to_record
 from spatialguide.scene import Scene
-
-STDIN = "-"
 
 
 def scene_of(guide: SpatialGuide, prompt: str | None, path: Path | None) -> Scene:
@@ -123,36 +120,3 @@ def parse_file(guide: SpatialGuide, source: Path, target: Path) -> tuple[int, in
             total += 1
             faults += parsed.problem is not None
     return total, faults
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[TextIO]:
-    """A file that is written beside `path` and takes its place only when all went well; "-" is standard output.
-
-    Links are followed. What is no regular file (a pipe, a device) is written into.
-
-    Raises:
-        OutputError: it cannot be written there.
-    """
-    if str(path) == STDIN:
-        yield sys.stdout
-        return
-    place = path.resolve()
-    special = place.exists() and not place.is_file()
-    draft = place if special else place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        with draft.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-            yield stream
-        if not special:
-            draft.replace(place)
-    except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror}") from error
-    finally:
-        if not special:
-            draft.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file. Raises OutputError where that cannot be."""
-    with replaced(path) as stream:
-        stream.write(text)

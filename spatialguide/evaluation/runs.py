@@ -20,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 from spatialguide.errors import EvaluationError, OutputError
+from spatialguide.files import write_text
 
 _LIBRARIES = ("spatialguide", "torch", "diffusers", "transformers", "spacy", "numpy")
 
@@ -119,9 +120,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps(data, indent=2), encoding="utf-8")
-    draft.replace(path)
+    write_text(path, json.dumps(data, indent=2))
 
 
 def _difference(known: Any, wanted: Any, where: str = "") -> str | None:

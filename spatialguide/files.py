@@ -1,0 +1,48 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from spatialguide.errors import OutputError
+
+#: In place of a file: standard input or output.
+STDIN = "-"
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[TextIO]:
+    """A file that is written beside `path` and takes its place only when all went well; "-" is standard output.
+
+    Links are followed. What is no regular file (a pipe, a device) is written into.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    if str(path) == STDIN:
+        yield sys.stdout
+        return
+    place = path.resolve()
+    special = place.exists() and not place.is_file()
+    draft = place if special else place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+            yield stream
+        if not special:
+            draft.replace(place)
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror}") from error
+    finally:
+        if not special:
+            draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file. Raises OutputError where that cannot be."""
+    with replaced(path) as stream:
+        stream.write(text)
