@@ -152,6 +152,26 @@ class Detector(Protocol):
         ...
 
 
+class FeatureExtractor(ABC):
+    """Features of images, for fidelity. Registered as a class or factory; keyword arguments are its options."""
+
+    @abstractmethod
+    def maps(self, images: Sequence[Image]) -> list[Tensor]:
+        """Feature maps, shallow layers first: tensors of shape (images, channels, height, width)."""
+
+    def embed(self, images: Sequence[Image]) -> Tensor:
+        """One vector per image, (images, dimensions); by default the deepest map's mean over space."""
+        return self.maps(images)[-1].mean(dim=(2, 3))
+
+    def reference(self) -> Tensor | None:
+        """Embeddings of real images that come with the extractor, (images, dimensions); None if there are none."""
+        return None
+
+    def similarity(self, images: Sequence[Image], prompt: str) -> float | None:
+        """How well the images show the prompt, their mean, 0 to 100 (CLIP score); None for features without words."""
+        return None
+
+
 @dataclass(frozen=True)
 class Case:
     """One prompt of a benchmark. labels: what the detector looks for; data: whatever the benchmark's rule needs."""

@@ -74,6 +74,10 @@ class ObjectWarning(UserWarning):
     """An object of the prompt cannot be drawn or told apart by this model."""
 
 
+class RunWarning(UserWarning):
+    """A run is taken up in surroundings that may change its figures."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' with the nearest known name, or the list of what is known."""
     names = sorted(known)

@@ -100,6 +100,14 @@ class SpatialGuide:
         """A guide from a YAML file; keyword overrides win."""
         return cls(load_config(path, **overrides))
 
+    def with_config(self, config: GuideConfig) -> SpatialGuide:
+        """A guide with another configuration and the same plugins; it shares this one's model where both draw with the same."""
+        other = SpatialGuide(config, registry=self.registry)
+        sampler = ("backend", "scheduler", "scheduler_options")
+        if all(getattr(config, name) == getattr(self.config, name) for name in sampler):
+            other.backend, other.pipeline = self.backend, self.pipeline
+        return other
+
     # --- what the prompt says ------------------------------------------------------------------------------------
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Hook specifications: how a plugin adds losses, relations, parsers, backends and detectors.
+"""Hook specifications: how a plugin adds losses, relations, parsers, backends, detectors, benchmarks and features.
 
 A plugin is a module (or object) named by an entry point in the group "spatialguide". It implements any of these:
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 import pluggy
 
-from spatialguide.contracts import Backend, Benchmark, Detector, LossTerm, Parser, Relation
+from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor, LossTerm, Parser, Relation
 
 GROUP = "spatialguide"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -52,6 +52,11 @@ def spatialguide_detectors(register: Callable[[str, Callable[..., Detector]], No
 @hookspec
 def spatialguide_benchmarks(register: Callable[[str, Callable[..., Benchmark]], None]) -> None:
     """Register benchmarks: register(name, factory); its options are the factory's keyword arguments."""
+
+
+@hookspec
+def spatialguide_features(register: Callable[[str, Callable[..., FeatureExtractor]], None]) -> None:
+    """Register feature extractors: register(name, factory); one with a backend's name is that backend's own."""
 
 
 @hookspec

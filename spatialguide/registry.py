@@ -72,9 +72,10 @@ _CHECKS: dict[str, Callable[[str, Any], str | None]] = {
     "backends": _check_factory,
     "detectors": _check_factory,
     "benchmarks": _check_factory,
+    "features": _check_factory,
 }
 KINDS = tuple(_CHECKS)
-SINGULAR = {"losses": "loss"} | {kind: kind.removesuffix("s") for kind in KINDS if kind != "losses"}
+SINGULAR = {kind: kind.removesuffix("s") for kind in KINDS} | {"losses": "loss", "features": "feature extractor"}
 
 
 class Registry:

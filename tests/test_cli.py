@@ -171,6 +171,62 @@ def test_score_visor_prints_the_figures_with_intervals(tmp_path: Path) -> None:
     assert scores["comparison"]["p_value"] == 1
 
 
+QUICK = ["--prompts", "2", "--images", "1", "--steps", "2"]
+
+
+def test_sweep_ablation_and_report_write_their_pages(tmp_path: Path) -> None:
+    sweep, ablation = tmp_path / "sweep", tmp_path / "ablation"
+    done = run(app, ["bench", "sweep", "--strengths", "0.5,1", *QUICK, "--out", str(sweep)])
+    assert done.exit_code == 0, done.output
+    assert "strength 0.5" in done.output
+    done = run(app, ["bench", "ablate", "--grids", "levels", *QUICK, "--out", str(ablation), "--json"])
+    figures = json.loads(done.stdout)
+    assert {"unguided", "guided", "levels: coarse", "levels: mid", "levels: coarse + mid"} == set(figures["methods"])
+    assert set(figures["methods"]["guided"]["fidelity"]) == {"saturation", "distance", "Frechet"}
+    (ablation / "report.html").unlink()
+    done = run(app, ["bench", "report", str(ablation), "--features", "none"])
+    assert done.exit_code == 0, done.output
+    assert (ablation / "report.html").exists()
+    assert "Frechet" not in (ablation / "report.md").read_text(encoding="utf-8")
+
+
+def test_methods_are_compared_in_one_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("losses: {alignment: {weight: 2.0}}", encoding="utf-8")
+    methods = ["--method", "paper=paper", "--method", f"mine={tmp_path / 'mine.yaml'}"]
+    figures = json.loads(run(app, ["bench", "run", *QUICK, *methods, "--json"]).stdout)
+    assert list(figures["methods"]) == ["unguided", "guided", "paper", "mine"]
+    assert list(figures["study"]["methods"]["mine"]["config"]["losses"]) == ["alignment"]
+
+
+def test_images_are_scored_and_their_detections_written(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(2):
+        Image.new("RGB", (64, 64), "white").save(folder / f"0_{number}.png")
+    found = tmp_path / "found.json"
+    command = ["score", "visor", "--images", str(folder), "--detector", "tiny", "--write", str(found), "--json"]
+    assert json.loads(run(app, command).output)["oa"] == 0
+    rows = json.loads(found.read_text(encoding="utf-8"))
+    assert rows["0_1"] == {"classes": [], "centroid": [], "recall": 0, "sra": 0, "text": "a person to the left of a bicycle"}
+    assert json.loads(run(app, ["score", "visor", "--detections", str(found), "--json"]).output)["images"] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["score", "visor"],
+        ["score", "visor", "--detections", "x.json", "--images", "y"],
+        ["score", "visor", "--detections", "x.json", "--write", "y.json"],
+        ["bench", "sweep", "--strengths", "1,much"],
+        ["bench", "run", "--method", "paper"],
+        ["bench", "run", "--option", "names"],
+        ["bench", "run", "--option", "names=[cat"],
+    ],
+)
+def test_measuring_used_wrongly(arguments: list[str]) -> None:
+    assert run(app, arguments).exit_code == 2
+
+
 @pytest.mark.parametrize(
     "arguments", [["parse"], ["parse", "--input", "x"], ["parse", "a cat", "--input", "x", "--output", "y"]]
 )
@@ -194,6 +250,13 @@ def test_bench_parser_prints_classes_and_targets(tmp_path: Path) -> None:
         (("bench", "run", "visorr"), "Did you mean 'visor'?"),
         (("bench", "run", "t2i", "--option", "file=none.txt"), "cannot read 'none.txt'"),
         (("bench", "run", "visor", "--option", "name=x"), "benchmark 'visor'"),
+        (("bench", "run", "--method", "guided=paper"), "there is a method 'guided' already"),
+        (("bench", "run", "--method", "x=none.yaml"), "cannot read configuration 'none.yaml'"),
+        (("bench", "run", "--features", "tinny"), "Did you mean 'tiny'?"),
+        (("bench", "run", "--reference", "none"), "holds 0 images"),
+        (("bench", "ablate", "--grids", "therms"), "no grid is called 'therms'"),
+        (("bench", "report", "none"), "'none' holds no run"),
+        (("score", "visor", "--images", "none", "--detector", "tiny"), "holds no images named"),
         (("score", "visor", "--detections", "none.json"), "cannot read detections from 'none.json'"),
         (("parse", "--scene", "none.yaml"), "cannot read scene 'none.yaml'"),
         (("parse", "--input", "none.jsonl", "--output", "out.jsonl"), "cannot read prompts from 'none.jsonl'"),
@@ -252,7 +315,8 @@ def test_unknown_objects_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_help_of_every_command() -> None:
-    for arguments in ([], ["generate"], ["parse"], ["plugins"], ["bench", "run"], ["bench", "targets"], ["bench", "parser"]):
+    measuring = [["bench", name] for name in ("run", "sweep", "ablate", "report", "parser", "targets")]
+    for arguments in ([], ["generate"], ["parse"], ["plugins"], ["score", "visor"], *measuring):
         result = run(app, [*arguments, "--help"])
         assert result.exit_code == 0
         assert "Usage" in result.output

@@ -1,10 +1,10 @@
-"""The bundled tiny model: a real Stable Diffusion pipeline in miniature, and its detector."""
+"""The bundled tiny model: a real Stable Diffusion pipeline in miniature, its detector, and that detector's features."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from spatialguide.contracts import Backend, Detector
+from spatialguide.contracts import Backend, Detector, FeatureExtractor
 from spatialguide.hookspecs import hookimpl
 from spatialguide_plugins.tiny.backend import TinyBackend
 
@@ -14,6 +14,12 @@ def _detector() -> Detector:
     from spatialguide_plugins.tiny.detector import TinyDetector
 
     return TinyDetector()
+
+
+def _features() -> FeatureExtractor:
+    from spatialguide_plugins.tiny.features import TinyFeatures
+
+    return TinyFeatures()
 
 
 @hookimpl
@@ -26,3 +32,9 @@ def spatialguide_backends(register: Callable[[str, Callable[[], Backend]], None]
 def spatialguide_detectors(register: Callable[[str, Callable[[], Detector]], None]) -> None:
     """tiny."""
     register("tiny", _detector)
+
+
+@hookimpl
+def spatialguide_features(register: Callable[[str, Callable[[], FeatureExtractor]], None]) -> None:
+    """tiny."""
+    register("tiny", _features)

@@ -9,12 +9,32 @@ import numpy as np
 import torch
 from PIL.Image import Image
 from safetensors.torch import load_file
+from torch import Tensor
 
 from spatialguide.contracts import Detection
 from spatialguide_plugins.tiny.backend import WEIGHTS
 from spatialguide_plugins.tiny.network import STRIDE, CentreNet, cell_centres
 
 THRESHOLD = 0.3
+
+
+def load_network() -> CentreNet:
+    """The shipped network."""
+    network = CentreNet(len(_names()))
+    state = load_file(WEIGHTS / "detector.safetensors")
+    network.load_state_dict({name: value.float() for name, value in state.items()})
+    return network.eval()
+
+
+def as_tensor(images: Sequence[Image]) -> Tensor:
+    """Images of one size as the network takes them, (images, 3, height, width) in [-1, 1]."""
+    pixels = np.stack([np.asarray(image.convert("RGB")) for image in images])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def _names() -> list[str]:
+    names: list[str] = json.loads((WEIGHTS / "objects.json").read_text(encoding="utf-8"))
+    return names
 
 
 class TinyDetector:
@@ -26,20 +46,15 @@ class TinyDetector:
     """
 
     def __init__(self, network: CentreNet | None = None, names: Sequence[str] | None = None) -> None:
-        self.names = tuple(names or json.loads((WEIGHTS / "objects.json").read_text(encoding="utf-8")))
-        if network is None:
-            network = CentreNet(len(self.names))
-            state = load_file(WEIGHTS / "detector.safetensors")
-            network.load_state_dict({name: value.float() for name, value in state.items()})
-        self.network = network.eval()
+        self.names = tuple(names or _names())
+        self.network = (network or load_network()).eval()
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Image], labels: Sequence[str]) -> list[list[Detection]]:
         """Detect the labels it knows; unknown ones are never found."""
         if not images:
             return []
-        pixels = np.stack([np.asarray(image.convert("RGB")) for image in images])
-        logits, boxes = self.network(torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1))
+        logits, boxes = self.network(as_tensor(images))
         scores = logits.sigmoid()
         # A cell counts when it is the best of its neighbourhood over all classes.
         best = scores.amax(dim=1, keepdim=True)

@@ -56,6 +56,13 @@ class CentreNet(nn.Module):
         features = self.blocks(self.stem(images))
         return self.classes(features), self.box(features)
 
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Maps after the stem, the middle block and all blocks, (images, width, h, w) each."""
+        stem = self.stem(images)
+        middle = len(self.blocks) // 2
+        inner = self.blocks[:middle](stem)
+        return [stem, inner, self.blocks[middle:](inner)]
+
 
 def cell_centres(height: int, width: int) -> Tensor:
     """(x, y) of every cell's centre in pixels, (2, height, width)."""

@@ -1,4 +1,4 @@
-"""Benchmarks: unguided against guided, same prompts, same seeds, in a run that survives a kill."""
+"""Benchmarks: the methods of a study on the same prompts and seeds, in a run that survives a kill."""
 
 from __future__ import annotations
 
@@ -7,118 +7,106 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from spatialguide.config import GuideConfig
 from spatialguide.contracts import Benchmark, Case, Detector
 from spatialguide.errors import EvaluationError
 from spatialguide.evaluation.detection import make_detector
+from spatialguide.evaluation.fidelity import FeatureChoice, load_features
+from spatialguide.evaluation.memory import PeakMemory
+from spatialguide.evaluation.report import Report, check_installed, read_report, write_report
 from spatialguide.evaluation.runs import Run
-from spatialguide.evaluation.uncertainty import Comparison, compare
-from spatialguide.evaluation.visor import VisorScores, aggregate
+from spatialguide.evaluation.sheet import contact_sheet
+from spatialguide.evaluation.study import BASELINE, Kind, Method, Study
 from spatialguide.guide import SpatialGuide
-from spatialguide.images import check_writable, enlarged
+from spatialguide.images import check_writable
 from spatialguide.scene import Scene
-
-METHODS = ("unguided", "guided")
-SHEET_PROMPTS = 12
 
 
 @dataclass(frozen=True)
-class Report:
-    """Scores of both methods, their paired comparison, and seconds per image, of images drawn by this machine in this run."""
+class Task:
+    """What to draw: a benchmark's prompts.
 
-    benchmark: str
-    prompts: int
-    images: int
-    unguided: VisorScores
-    guided: VisorScores
-    comparison: Comparison
-    seconds: tuple[float, float]
+    Attributes:
+        benchmark: name of the benchmark plugin; options: its keyword arguments.
+        prompts: how many at most.
+        images: per prompt; image i of prompt p starts from the same noise, whatever the method.
+        batch: prompts per call.
+    """
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready copy."""
-        return asdict(self)
-
-    def table(self) -> Table:
-        """For the terminal."""
-        title = f"{self.benchmark}, {self.prompts} prompts x {self.images} images (percent)"
-        table = Table(title=title, title_justify="left")
-        for column in ("method", "OA", "uncond", "cond", *(str(n + 1) for n in range(self.images)), "s/image"):
-            table.add_column(column, justify="left" if column == "method" else "right")
-        for name, scores, seconds in zip(METHODS, (self.unguided, self.guided), self.seconds, strict=True):
-            figures = (scores.oa, scores.uncond, scores.cond, *scores.at_least)
-            table.add_row(name, *(f"{figure:.1f}" for figure in figures), f"{seconds:.2f}")
-            table.add_row("  95% interval", *(f"{i.low:.0f}-{i.high:.0f}" for i in scores.intervals), "", style="dim")
-        table.caption = (
-            f"guided - unguided, uncond: {self.comparison.difference:+.1f} ({self.comparison.interval}), "
-            f"p = {self.comparison.p_value:.4f} (paired, over prompts)"
-        )
-        table.caption_justify = "left"
-        return table
+    benchmark: str = "visor"
+    options: Mapping[str, Any] | None = None
+    prompts: int = 100
+    images: int = 4
+    batch: int = 4
+    seed: int = 0
 
 
 def run_benchmark(
-    config: GuideConfig,
-    name: str = "visor",
+    methods: Mapping[str, Method],
+    task: Task | None = None,
     *,
-    options: Mapping[str, Any] | None = None,
-    prompts: int = 100,
-    images: int = 4,
-    batch: int = 4,
-    seed: int = 0,
+    kind: Kind = "benchmark",
     folder: Path | None = None,
+    features: FeatureChoice | None = None,
     sheet: Path | None = None,
     console: Console | None = None,
 ) -> Report:
-    """Generate and score.
+    """Generate, score and report.
 
     Args:
-        name: of the benchmark plugin; options: its keyword arguments.
-        prompts: how many at most.
-        images: per prompt; image i of prompt p starts from the same noise, guided or not.
-        batch: prompts per call.
-        folder: keeps the run; started again with the same settings it goes on where it was. A temporary one by default.
-        sheet: write unguided images beside guided ones, for looking at.
+        methods: from `spatialguide.evaluation.study`.
+        kind: what the report is to show.
+        folder: keeps the run and its report; started again with the same settings it goes on where it was. A temporary one by
+            default.
+        features: for fidelity; the backend's own by default.
+        sheet: write the plain model's images beside the other methods', for looking at.
 
     Raises:
         EvaluationError: the benchmark has no prompts, or the folder holds a run of something else.
     """
+    check_installed()
     if sheet is not None:
         check_writable(sheet)
-    guide = SpatialGuide(config)
-    factory = guide.registry.get("benchmarks", name)
-    benchmark: Benchmark = guide.registry.call("benchmarks", name, lambda: factory(**(options or {})))
-    cases = guide.registry.call("benchmarks", name, lambda: benchmark.cases(guide.backend.vocabulary, prompts, seed))
+    task = task or Task()
+    guide = SpatialGuide(methods[BASELINE].config)
+    factory = guide.registry.get("benchmarks", task.benchmark)
+    benchmark: Benchmark = guide.registry.call("benchmarks", task.benchmark, lambda: factory(**(task.options or {})))
+    cases = guide.registry.call(
+        "benchmarks", task.benchmark, lambda: benchmark.cases(guide.backend.vocabulary, task.prompts, task.seed)
+    )
     if not cases:
-        raise EvaluationError(f"benchmark '{name}' has no prompts for these options")
+        raise EvaluationError(f"benchmark '{task.benchmark}' has no prompts for these options")
+    study = Study(
+        kind=kind,
+        benchmark=task.benchmark,
+        options=dict(task.options or {}),
+        prompts=tuple(case.prompt for case in cases),
+        images=task.images,
+        batch=task.batch,
+        seed=task.seed,
+        methods=dict(methods),
+    )
+    # What can be wrong is found out before the first image, not after the last.
+    extractor = load_features(guide.registry, study.backend, features or FeatureChoice())
+    detector = make_detector(guide.registry, guide.config.detector, guide.config.detector_options)
     scenes = [guide.parse(case.prompt) for case in cases]
-    manifest = {
-        "spatialguide": version("spatialguide"),
-        "benchmark": name,
-        "options": dict(options or {}),
-        "prompts": [case.prompt for case in cases],
-        "images": images,
-        "batch": batch,
-        "seed": seed,
-        "config": config.model_dump(mode="json"),
-    }
     with _kept(folder) as place:
-        run = Run(place, manifest)
-        _Drawing(guide, name, benchmark, cases, scenes, run, images, seed).draw(batch, console)
+        run = Run(place, study.model_dump(mode="json"))
+        with run.writing():
+            _Drawing(guide, benchmark, cases, scenes, study, run, detector).draw(console)
+        report = read_report(place, extractor)
+        if folder is not None:
+            write_report(report, place)
         if sheet is not None:
-            _sheet([case.prompt for case in cases], _first_pictures(run, cases, images, seed)).save(sheet)
-        return _report(name, run, cases, images, seed)
+            contact_sheet(study, run).save(sheet)
+        return report
 
 
 @contextmanager
@@ -130,11 +118,6 @@ def _kept(folder: Path | None) -> Iterator[Path]:
         yield Path(place)
 
 
-def _keys(run: Run, case: Case, number: int, images: int, seed: int, method: str) -> list[str]:
-    """Keys of one prompt's images; image i of prompt p has the seed that follows from both."""
-    return [run.key(case.prompt, seed + number * images + i, method) for i in range(images)]
-
-
 @dataclass(frozen=True)
 class _Drawing:
     """Draws and scores what a run lacks.
@@ -143,104 +126,72 @@ class _Drawing:
     """
 
     guide: SpatialGuide
-    name: str
     benchmark: Benchmark
     cases: Sequence[Case]
     scenes: Sequence[Scene]
+    study: Study
     run: Run
-    images: int
-    seed: int
+    detector: Detector
 
-    def draw(self, batch: int, console: Console | None) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    def draw(self, console: Console | None) -> None:
+        total, batch = len(self.cases), self.study.batch
+        parts = [range(start, min(start + batch, total)) for start in range(0, total, batch)]
+        todo = [(part, method) for part in parts for method in self.study.methods]
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("images", total=len(METHODS) * len(self.cases) * self.images)
-            for start in range(0, len(self.cases), batch):
-                part = range(start, min(start + batch, len(self.cases)))
-                for method in METHODS:
-                    self._batch(part, method)
-                    progress.advance(task, len(part) * self.images)
+            shown = progress.add_task("images", total=len(self.study.methods) * total * self.study.images)
+            for part, method in todo:
+                keys = [key for number in part for key in self.study.keys(number, method)]
+                if not self.run.has(keys):
+                    self._batch(part, method, keys)
+                progress.advance(shown, len(keys))
 
-    def _batch(self, part: range, method: str) -> None:
-        keys = [key for n in part for key in _keys(self.run, self.cases[n], n, self.images, self.seed, method)]
-        if self.run.has(keys):
-            return
+    def _batch(self, part: range, name: str, keys: Sequence[str]) -> None:
+        method, first = self.study.methods[name], self.study.first_seed(part.start)
+        guide = self._guide(method)
+        with PeakMemory(guide.pipeline.device) as memory:
+            began = time.perf_counter()
+            result = guide(
+                [self.cases[number].prompt for number in part],
+                scene=[self.scenes[number] for number in part],
+                images_per_prompt=self.study.images,
+                seed=first,
+                guided=method.guided,
+            )
+            seconds = time.perf_counter() - began
+        each = {
+            "method": name,
+            "seconds": seconds / len(keys),
+            "memory": None if memory.used is None else memory.used / len(keys),
+        }
+        for place, number in enumerate(part):
+            images = slice(place * self.study.images, (place + 1) * self.study.images)
+            scored = self._scored(number, result.images[images])
+            for key, image, row in zip(keys[images], result.images[images], scored, strict=True):
+                self.run.add(key, image, {**each, **row})
+
+    def _guide(self, method: Method) -> SpatialGuide:
         _ = self.guide.pipeline  # loaded here, so that no image's time holds the loading
-        first = self.seed + part.start * self.images
-        began = time.perf_counter()
-        result = self.guide(
-            [self.cases[n].prompt for n in part],
-            scene=[self.scenes[n] for n in part],
-            images_per_prompt=self.images,
-            seed=first,
-            guided=method == "guided",
-        )
-        seconds = (time.perf_counter() - began) / len(keys)
-        for place, (key, image) in enumerate(zip(keys, result.images, strict=True)):
-            row = {"method": method, "seed": first + place, "seconds": seconds}
-            self.run.add(key, image, {**row, **self._scored(part.start + place // self.images, image)})
+        return self.guide.with_config(method.config)
 
-    def _scored(self, number: int, image: Image.Image) -> dict[str, Any]:
-        case, scene = self.cases[number], self.scenes[number]
-        relations = self.guide.registry.relations()
-        (found,) = self.detector([image], self.benchmark.labels(case, scene))
-        detected, score = self.guide.registry.call(
-            "benchmarks", self.name, lambda: self.benchmark.score(case, scene, found, image.size, relations)
-        )
-        boxes = [asdict(detection) for detection in found]
-        return {"prompt": case.prompt, "detected": bool(detected), "score": float(score), "detections": boxes}
-
-    @cached_property
-    def detector(self) -> Detector:
-        """The configured detector."""
-        return make_detector(self.guide.registry, self.guide.config.detector, self.guide.config.detector_options)
-
-
-def _report(name: str, run: Run, cases: Sequence[Case], images: int, seed: int) -> Report:
-    scores, rates, seconds = [], [], []
-    for method in METHODS:
-        rows = [[run.row(key) for key in _keys(run, case, n, images, seed, method)] for n, case in enumerate(cases)]
-        numbers = np.repeat(np.arange(len(cases)), images)
-        detected = np.array([float(row["detected"]) for group in rows for row in group])
-        right = np.array([row["score"] for group in rows for row in group])
-        scores.append(aggregate(numbers, detected, right, images))
-        rates.append(_rates(right, images))
-        seconds.append(float(np.mean([row["seconds"] for group in rows for row in group])))
-    unguided, guided = scores
-    before, after = rates
-    return Report(name, len(cases), images, unguided, guided, compare(before, after), (seconds[0], seconds[1]))
-
-
-def _rates(right: NDArray[np.float64], images: int) -> NDArray[np.float64]:
-    """Percentage of right images per prompt."""
-    rates: NDArray[np.float64] = 100 * right.reshape(-1, images).mean(axis=1)
-    return rates
-
-
-def _first_pictures(run: Run, cases: Sequence[Case], images: int, seed: int) -> dict[bool, list[Image.Image]]:
-    """The first image of the first prompts, unguided and guided."""
-    shown = list(enumerate(cases))[:SHEET_PROMPTS]
-    kept: dict[bool, list[Image.Image]] = {False: [], True: []}
-    for guided, method in enumerate(METHODS):
-        for number, case in shown:
-            with Image.open(run.picture(_keys(run, case, number, images, seed, method)[0])) as picture:
-                kept[bool(guided)].append(picture.convert("RGB"))
-    return kept
-
-
-def _sheet(texts: Sequence[str], kept: dict[bool, list[Image.Image]]) -> Image.Image:
-    from PIL import ImageDraw, ImageFont
-
-    shown = min(SHEET_PROMPTS, len(texts))
-    side = 192
-    columns = 4
-    rows = -(-shown // columns)
-    canvas = Image.new("RGB", (columns * (2 * side + 24), rows * (side + 34)), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
-    for number in range(shown):
-        x, y = number % columns * (2 * side + 24), number // columns * (side + 34)
-        draw.text((x + 4, y + 4), texts[number], fill="black", font=font)
-        for place, guided in enumerate((False, True)):
-            picture = enlarged(kept[guided][number])[0].resize((side, side), Image.Resampling.BICUBIC)
-            canvas.paste(picture, (x + place * (side + 4), y + 26))
-    return canvas
+    def _scored(self, number: int, images: Sequence[Image.Image]) -> Iterator[dict[str, Any]]:
+        case, scene, registry = self.cases[number], self.scenes[number], self.guide.registry
+        found = self.detector(images, self.benchmark.labels(case, scene))
+        for place, (image, boxes) in enumerate(zip(images, found, strict=True)):
+            rule = partial(self.benchmark.score, case, scene, boxes, image.size, registry.relations())
+            detected, score = registry.call("benchmarks", self.study.benchmark, rule)
+            yield {
+                "prompt": case.prompt,
+                "seed": self.study.first_seed(number) + place,
+                "relations": [edge.predicate for edge in scene.relations],
+                "detected": bool(detected),
+                "score": float(score),
+                "detections": [asdict(box) for box in boxes],
+            }

@@ -1,28 +1,32 @@
 """Runs: folders that hold all of a benchmark run, and that can be taken up again after a kill.
 
 manifest.json      what was asked for; a run is never continued with anything else
-environment.json   versions and machine
+environment.json   versions and machine that it was started with
 rows.jsonl         one line per image, appended and flushed to the disk
-images/KEY.png     written before the image's line; KEY is the hash of prompt, seed, method and manifest
+images/KEY.png     written before the image's line; KEY is the hash of prompt, seed and configuration
+report.*           made of all these, see `spatialguide.evaluation.report`
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
-from spatialguide.errors import EvaluationError, OutputError
+from spatialguide.errors import EvaluationError, OutputError, RunWarning
 from spatialguide.files import write_text
 
 _LIBRARIES = ("spatialguide", "torch", "diffusers", "transformers", "spacy", "numpy")
+_DRAFT = ".tmp"
 
 
 class Run:
@@ -40,7 +44,6 @@ class Run:
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         self.folder = folder
         self._manifest: dict[str, Any] = json.loads(json.dumps(manifest))
-        self._digest = hashlib.sha256(json.dumps(self._manifest, sort_keys=True).encode()).hexdigest()
         try:
             (folder / "images").mkdir(parents=True, exist_ok=True)
             self._check_manifest()
@@ -51,47 +54,68 @@ class Run:
     def _check_manifest(self) -> None:
         path = self.folder / "manifest.json"
         if path.exists():
-            known = json.loads(path.read_text(encoding="utf-8"))
-            difference = _difference(known, self._manifest)
+            difference = _difference(read_manifest(self.folder), self._manifest)
             if difference:
                 raise EvaluationError(
                     f"'{self.folder}' holds another run ({difference}): use a new folder, or the same settings"
+                )
+            changed = _difference(self.environment(), _environment())
+            if changed:
+                warnings.warn(
+                    f"'{self.folder}' was started elsewhere ({changed}): its images may differ in their last bits",
+                    RunWarning,
+                    stacklevel=3,
                 )
             return
         _write(self.folder / "environment.json", _environment())
         _write(path, self._manifest)
 
     def _read_rows(self) -> dict[str, dict[str, Any]]:
-        """Rows by key; a last line that a kill cut short is removed from the file."""
-        path = self.folder / "rows.jsonl"
-        if not path.exists():
-            return {}
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            with path.open("r+b") as stream:
-                stream.truncate(len(whole))
-        rows = (json.loads(line) for line in whole.splitlines() if line)
+        """Rows by key, but for a last line that is cut short: a kill did that, or a process that is writing it now."""
+        rows = (json.loads(line) for line in self._whole_lines().splitlines() if line)
         return {row["key"]: row for row in rows}
 
-    def key(self, prompt: str, seed: int, method: str) -> str:
-        """What an image is called: the same request has the same key."""
-        return hashlib.sha256(json.dumps([self._digest, prompt, seed, method]).encode()).hexdigest()[:20]
+    def _whole_lines(self) -> bytes:
+        path = self._rows_path
+        data = path.read_bytes() if path.exists() else b""
+        return data[: data.rfind(b"\n") + 1]
+
+    @property
+    def _rows_path(self) -> Path:
+        return self.folder / "rows.jsonl"
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Add images inside this block; what a kill left half written is removed first.
+
+        Raises:
+            EvaluationError: another process is writing to the run.
+        """
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                if self._rows_path.exists():
+                    os.truncate(self._rows_path, len(self._whole_lines()))
+                for draft in (self.folder / "images").glob(f"*{_DRAFT}"):
+                    draft.unlink()
+                self._rows = self._read_rows()
+                yield
+        except Timeout as error:
+            raise EvaluationError(f"another process is drawing the run in '{self.folder}': wait for it, or stop it") from error
 
     def has(self, keys: Iterable[str]) -> bool:
         """Whether all of these images are done."""
         return all(key in self._rows for key in keys)
 
     def add(self, key: str, image: Image.Image, row: Mapping[str, Any]) -> None:
-        """Keep an image and its row; one that is there already stays as it is."""
+        """Keep an image and its row, inside a block of `writing`; one that is there already stays as it is."""
         if key in self._rows:
             return
         path = self.picture(key)
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        draft = path.with_suffix(_DRAFT)
         image.save(draft, format="PNG")
         draft.replace(path)
         kept = {"key": key, **row}
-        with (self.folder / "rows.jsonl").open("a", encoding="utf-8") as stream:
+        with self._rows_path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(kept) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
@@ -105,8 +129,26 @@ class Run:
         """Where an image is."""
         return self.folder / "images" / f"{key}.png"
 
+    def environment(self) -> dict[str, Any]:
+        """Versions and machine that the run was started with."""
+        found: dict[str, Any] = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+        return found
+
     def __len__(self) -> int:
         return len(self._rows)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What the run in a folder is.
+
+    Raises:
+        EvaluationError: there is no run in it.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"'{folder}' holds no run: {error}") from error
+    return manifest
 
 
 def _environment() -> dict[str, Any]:

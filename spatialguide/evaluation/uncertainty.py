@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 RESAMPLES = 1000
 _ROWS_AT_ONCE = 100
+_JACKKNIFE_GROUPS, _JACKKNIFE_LEAST = 40, 3
+_NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,14 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.low:.1f} to {self.high:.1f}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value and its 95% confidence interval."""
+
+    value: float
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,33 @@ def bootstrap(
     return [_interval(values[:, column]) for column in range(values.shape[1])]
 
 
+def mean_figure(per_prompt: NDArray[np.float64], seed: int = 0) -> Figure:
+    """Mean over prompts, with its bootstrap interval."""
+    columns = np.stack([per_prompt, np.ones_like(per_prompt)], axis=1)
+    (interval,) = bootstrap(columns, lambda sums: sums[:, :1] / sums[:, 1:], seed)
+    return Figure(float(per_prompt.mean()), interval)
+
+
+def jackknife(prompts: int, figure: Callable[[NDArray[np.int64]], float]) -> Figure:
+    """A figure that does not follow from sums, with an interval from leaving out a group of prompts at a time.
+
+    Args:
+        prompts: how many there are.
+        figure: the figure of the prompts of the given numbers.
+
+    Returns:
+        The interval is NaN for fewer than three prompts.
+    """
+    numbers = np.arange(prompts)
+    value = figure(numbers)
+    groups = min(prompts, _JACKKNIFE_GROUPS)
+    if groups < _JACKKNIFE_LEAST:
+        return Figure(value, Interval(float("nan"), float("nan")))
+    left_out = np.array([figure(numbers[numbers % groups != group]) for group in range(groups)])
+    error = float(np.sqrt((groups - 1) * left_out.var()))
+    return Figure(value, Interval(value - _NORMAL_95 * error, value + _NORMAL_95 * error))
+
+
 def compare(first: NDArray[np.float64], second: NDArray[np.float64], seed: int = 0) -> Comparison:
     """Paired comparison of two methods.
 
@@ -81,9 +118,7 @@ def compare(first: NDArray[np.float64], second: NDArray[np.float64], seed: int =
     for start in range(0, flips, _ROWS_AT_ONCE):
         signs = rng.choice((-1.0, 1.0), size=(min(_ROWS_AT_ONCE, flips - start), difference.size))
         as_large += int((np.abs(signs @ difference / difference.size) >= abs(observed) - 1e-12).sum())
-    columns = np.stack([difference, np.ones_like(difference)], axis=1)
-    (interval,) = bootstrap(columns, lambda sums: (sums[:, 0] / sums[:, 1])[:, None], seed)
-    return Comparison(observed, interval, (as_large + 1) / (flips + 1))
+    return Comparison(observed, mean_figure(difference, seed).interval, (as_large + 1) / (flips + 1))
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:

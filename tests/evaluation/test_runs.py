@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,30 @@ import pytest
 from PIL import Image
 
 from spatialguide.config import make_config
-from spatialguide.errors import EvaluationError, OutputError
-from spatialguide.evaluation.benchmark import run_benchmark
+from spatialguide.errors import EvaluationError, OutputError, RunWarning
+from spatialguide.evaluation.benchmark import Task, run_benchmark
+from spatialguide.evaluation.report import MethodReport
 from spatialguide.evaluation.runs import Run
+from spatialguide.evaluation.study import benchmark_methods
 
 PICTURE = Image.new("RGB", (8, 8), "red")
-SETTINGS: dict[str, Any] = {"prompts": 4, "images": 1, "batch": 2}
+TASK = Task(prompts=4, images=1, batch=2)
 
 
 def test_images_are_kept_once(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", {"a": 1})
-    key = run.key("a cat", 0, "guided")
-    run.add(key, PICTURE, {"score": 1.0})
-    run.add(key, PICTURE, {"score": 0.0})
+    key = "key"
+    with run.writing():
+        run.add(key, PICTURE, {"score": 1.0})
+        run.add(key, PICTURE, {"score": 0.0})
     again = Run(tmp_path / "run", {"a": 1})
     assert len(again) == 1
     assert again.row(key) == {"key": key, "score": 1.0}
     assert again.has([key])
-    assert not again.has([key, again.key("a cat", 1, "guided")])
+    assert not again.has([key, "another"])
     with Image.open(again.picture(key)) as picture:
         assert picture.size == (8, 8)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "run").glob("[!.]*")) == [
         "environment.json",
         "images",
         "manifest.json",
@@ -41,23 +45,42 @@ def test_images_are_kept_once(tmp_path: Path) -> None:
     ]
 
 
-def test_every_request_has_its_own_key(tmp_path: Path) -> None:
-    run, other = Run(tmp_path / "a", {"a": 1}), Run(tmp_path / "b", {"a": 2})
-    keys = [each.key(p, s, m) for each in (run, other) for p in ("x", "y") for s in (0, 1) for m in ("guided", "unguided")]
-    assert len(set(keys)) == len(keys)
-    assert Run(tmp_path / "c", {"a": 1}).key("x", 0, "guided") == run.key("x", 0, "guided")
+def test_a_run_taken_up_elsewhere_is_a_warning(tmp_path: Path) -> None:
+    Run(tmp_path, {})
+    path = tmp_path / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "torch": "1.0"}))
+    with pytest.warns(RunWarning, match=r"torch is \"1\.0\" there"):
+        Run(tmp_path, {})
 
 
 def test_a_line_cut_short_is_dropped_and_written_again(tmp_path: Path) -> None:
     run = Run(tmp_path, {})
-    for name in ("first", "second"):
-        run.add(name, PICTURE, {"text": "é" * 50})
+    with run.writing():
+        for name in ("first", "second"):
+            run.add(name, PICTURE, {"text": "é" * 50})
     path = tmp_path / "rows.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
+    cut = path.read_bytes()
+    (tmp_path / "images" / "third.tmp").write_bytes(b"half")
     again = Run(tmp_path, {})
     assert (again.has(["first"]), again.has(["second"])) == (True, False)
-    again.add("second", PICTURE, {"text": "x"})
+    # Looking at a run changes nothing: another process may be writing that line.
+    assert path.read_bytes() == cut
+    with again.writing():
+        again.add("second", PICTURE, {"text": "x"})
+    assert not (tmp_path / "images" / "third.tmp").exists()
     assert [json.loads(line)["key"] for line in path.read_text(encoding="utf-8").splitlines()] == ["first", "second"]
+
+
+def test_two_processes_do_not_draw_one_run(tmp_path: Path) -> None:
+    with (
+        Run(tmp_path, {}).writing(),
+        pytest.raises(EvaluationError, match="another process is drawing"),
+        Run(tmp_path, {}).writing(),
+    ):
+        pass
+    with Run(tmp_path, {}).writing():
+        pass
 
 
 def test_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -67,6 +90,11 @@ def test_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot keep a run"):
         Run(tmp_path / "file", {})
+
+
+def figures(method: MethodReport) -> MethodReport:
+    """All but what depends on the machine's mood."""
+    return replace(method, seconds=0.0, memory=None)
 
 
 def scores(folder: Path) -> dict[str, tuple[Any, ...]]:
@@ -81,7 +109,7 @@ def scores(folder: Path) -> dict[str, tuple[Any, ...]]:
 
 def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "spatialguide", "bench", "run", "visor", "--steps", "4", "--out", str(tmp_path / "killed")]
-    command += [text for name, value in SETTINGS.items() for text in (f"--{name}", str(value))]
+    command += ["--prompts", "4", "--images", "1", "--batch", "2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     rows = tmp_path / "killed" / "rows.jsonl"
     deadline = time.monotonic() + 60
@@ -90,13 +118,13 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert rows.exists()
-    config = make_config(steps=4)
-    resumed = run_benchmark(config, folder=tmp_path / "killed", **SETTINGS)
-    alone = run_benchmark(config, folder=tmp_path / "alone", **SETTINGS)
+    methods = benchmark_methods(make_config(steps=4))
+    resumed = run_benchmark(methods, TASK, folder=tmp_path / "killed")
+    alone = run_benchmark(methods, TASK, folder=tmp_path / "alone")
     assert scores(tmp_path / "killed") == scores(tmp_path / "alone")
     assert len(scores(tmp_path / "alone")) == 8
-    assert (resumed.unguided, resumed.guided, resumed.comparison) == (alone.unguided, alone.guided, alone.comparison)
+    assert [figures(method) for method in resumed.methods] == [figures(method) for method in alone.methods]
     # A third start finds everything done, down to the seconds.
-    assert run_benchmark(config, folder=tmp_path / "alone", **SETTINGS) == alone
+    assert run_benchmark(methods, TASK, folder=tmp_path / "alone").methods == alone.methods
     with pytest.raises(EvaluationError, match="holds another run"):
-        run_benchmark(make_config(steps=5), folder=tmp_path / "alone", **SETTINGS)
+        run_benchmark(benchmark_methods(make_config(steps=5)), TASK, folder=tmp_path / "alone")

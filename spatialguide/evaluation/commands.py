@@ -1,0 +1,372 @@
+"""`spatialguide bench` and `spatialguide score`: what measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.markup import escape
+from rich.table import Table
+
+from spatialguide.config import PRESETS, GuideConfig, load_config, make_config
+from spatialguide.options import (
+    BackendOption,
+    ConfigOption,
+    JsonOption,
+    PresetOption,
+    SchedulerOption,
+    StepsOption,
+    StrengthOption,
+    err,
+    import_spacy_alone,
+    out,
+    say_warnings,
+    settings,
+    silence_libraries,
+)
+
+if TYPE_CHECKING:
+    from spatialguide.evaluation.benchmark import Task
+    from spatialguide.evaluation.fidelity import FeatureChoice
+    from spatialguide.evaluation.report import Report
+    from spatialguide.evaluation.study import Kind, Method
+
+bench = typer.Typer(help="Benchmarks that print tables and write reports.", no_args_is_help=True)
+score = typer.Typer(help="Score results that you have, by the publications' own rules.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="Benchmark: visor, multi, t2i, geneval, or one of a plugin.")]
+BenchmarkOption = Annotated[
+    list[str] | None, typer.Option("--option", help="Option of the benchmark, key=value, such as file=spatial_val.txt.")
+]
+PromptsOption = Annotated[int, typer.Option(help="Number of prompts.", min=1)]
+ImagesOption = Annotated[int, typer.Option(help="Images per prompt.", min=1)]
+BatchOption = Annotated[int, typer.Option(help="Prompts per batch.", min=1)]
+SeedOption = Annotated[int, typer.Option(help="Seed of the choice of prompts and of the first image.", min=0)]
+FolderOption = Annotated[
+    Path | None, typer.Option("--out", help="Keep the run and its report here; the same command resumes it.")
+]
+SheetOption = Annotated[Path | None, typer.Option(help="Write a PNG of the methods' images side by side.")]
+FeaturesOption = Annotated[
+    str | None, typer.Option(help="Features for fidelity: see `spatialguide plugins`; the backend's own by default; or none.")
+]
+FeatureOption = Annotated[
+    list[str] | None, typer.Option("--feature-option", help="Option of the features, key=value, such as model=CHECKPOINT.")
+]
+ReferenceOption = Annotated[Path | None, typer.Option(help="Folder of real images for the Frechet distance.")]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option("--method", help="Another method, NAME=PRESET or NAME=FILE.yaml: its guidance and losses, the same sampler."),
+]
+
+
+@bench.command("run")
+def bench_run(
+    name: NameArgument = "visor",
+    option: BenchmarkOption = None,
+    method: MethodOption = None,
+    prompts: PromptsOption = 100,
+    images: ImagesOption = 4,
+    batch: BatchOption = 4,
+    seed: SeedOption = 0,
+    folder: FolderOption = None,
+    features: FeaturesOption = None,
+    feature_option: FeatureOption = None,
+    reference: ReferenceOption = None,
+    steps: StepsOption = None,
+    strength: StrengthOption = None,
+    scheduler: SchedulerOption = None,
+    backend: BackendOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a benchmark: unguided against guided, same prompts, same seeds."""
+    _prepare()
+    chosen = settings(config, preset, steps=steps, scheduler=scheduler, backend=backend, strength=strength)
+    from spatialguide.evaluation.study import benchmark_methods
+
+    others = {label: _guidance_of(source) for label, source in (_split(text, "--method") for text in method or ())}
+    task = _task(name, option, prompts, images, batch, seed)
+    _run(
+        benchmark_methods(chosen, others),
+        task,
+        "benchmark",
+        folder,
+        _features(features, feature_option, reference),
+        sheet,
+        as_json,
+    )
+
+
+@bench.command("sweep")
+def bench_sweep(
+    name: NameArgument = "visor",
+    option: BenchmarkOption = None,
+    strengths: Annotated[str, typer.Option(help="Strengths, separated by commas; 0 is always there.")] = "0.25,0.5,1,2,4",
+    prompts: PromptsOption = 24,
+    images: ImagesOption = 4,
+    batch: BatchOption = 4,
+    seed: SeedOption = 0,
+    folder: FolderOption = None,
+    features: FeaturesOption = None,
+    feature_option: FeatureOption = None,
+    reference: ReferenceOption = None,
+    steps: StepsOption = None,
+    scheduler: SchedulerOption = None,
+    backend: BackendOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sweep the strength of guidance: accuracy against fidelity."""
+    _prepare()
+    try:
+        values = [float(part) for part in strengths.split(",") if part.strip()]
+    except ValueError as error:
+        raise typer.BadParameter(f"--strengths takes numbers separated by commas, not '{strengths}'") from error
+    chosen = settings(config, preset, steps=steps, scheduler=scheduler, backend=backend)
+    from spatialguide.evaluation.study import sweep_methods
+
+    task = _task(name, option, prompts, images, batch, seed)
+    _run(sweep_methods(chosen, values), task, "sweep", folder, _features(features, feature_option, reference), sheet, as_json)
+
+
+@bench.command("ablate")
+def bench_ablate(
+    name: NameArgument = "visor",
+    option: BenchmarkOption = None,
+    grids: Annotated[
+        str, typer.Option(help="What to ablate, separated by commas: terms, levels, activations, windows.")
+    ] = "terms,levels,activations,windows",
+    prompts: PromptsOption = 24,
+    images: ImagesOption = 4,
+    batch: BatchOption = 4,
+    seed: SeedOption = 0,
+    folder: FolderOption = None,
+    features: FeaturesOption = None,
+    feature_option: FeatureOption = None,
+    reference: ReferenceOption = None,
+    steps: StepsOption = None,
+    strength: StrengthOption = None,
+    scheduler: SchedulerOption = None,
+    backend: BackendOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change one part of the guidance at a time: every subset of its terms, levels, activations, windows."""
+    _prepare()
+    chosen = settings(config, preset, steps=steps, scheduler=scheduler, backend=backend, strength=strength)
+    from spatialguide.evaluation.study import ablation_methods
+    from spatialguide.registry import default_registry
+
+    wanted = [part.strip() for part in grids.split(",") if part.strip()]
+    task = _task(name, option, prompts, images, batch, seed)
+    methods = ablation_methods(chosen, default_registry(), wanted)
+    _run(methods, task, "ablation", folder, _features(features, feature_option, reference), sheet, as_json)
+
+
+@bench.command("report")
+def bench_report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    features: FeaturesOption = None,
+    feature_option: FeatureOption = None,
+    reference: ReferenceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's report anew, such as with other features; nothing is drawn."""
+    _prepare()
+    from spatialguide.evaluation.report import check_installed, read_report, write_report
+
+    check_installed()
+    from spatialguide.evaluation.fidelity import load_features
+    from spatialguide.evaluation.study import read_study
+    from spatialguide.registry import default_registry
+
+    choice = _features(features, feature_option, reference)
+    report = read_report(folder, load_features(default_registry(), read_study(folder).backend, choice))
+    write_report(report, folder)
+    _print(report, folder, as_json)
+
+
+@bench.command("parser")
+def bench_parser(
+    gold: Annotated[Path | None, typer.Option(help="Gold prompts as JSON lines; the project's own by default.")] = None,
+    peer: Annotated[bool, typer.Option("--peer", help="Score scenegraphparser too, where it is installed.")] = False,
+    fails: Annotated[int, typer.Option(help="Print the first prompts that are not right.", min=0)] = 0,
+    templates: Annotated[int | None, typer.Option(help="Prompts per template set; all by default.", min=0)] = None,
+    parser: Annotated[str | None, typer.Option(help="Parser: see `spatialguide plugins`.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the parser: templates of the benchmarks, gold prompts by class, speed."""
+    say_warnings(quiet=False)
+    import_spacy_alone()
+    from spatialguide.evaluation.parser_benchmark import run_parser_benchmark
+    from spatialguide.evaluation.targets import targets_table
+    from spatialguide.guide import SpatialGuide
+
+    report = run_parser_benchmark(SpatialGuide(settings(None, None, parser=parser)), gold, peer, templates)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), ensure_ascii=False))
+        return
+    out.print(report.table())
+    for failure in report.gold.failures[:fails]:
+        out.print(f"[bold]{failure.identity}[/] {escape(failure.prompt)}", highlight=False)
+        out.print(
+            f"  missed: {escape('; '.join(failure.missed)) or '-'}  wrong: {escape('; '.join(failure.wrong)) or '-'}",
+            highlight=False,
+        )
+    for item in report.templates:
+        for prompt in item.failures[:fails]:
+            out.print(f"[bold]{item.name}[/] {escape(prompt)}", highlight=False)
+    out.print(targets_table(report.targets()))
+
+
+@bench.command()
+def targets(
+    prompts: Annotated[int, typer.Option(help="VISOR prompts.", min=4)] = 100,
+    images: Annotated[int, typer.Option(help="Images per prompt.", min=1)] = 4,
+    batch: Annotated[int, typer.Option(help="Prompts per batch.", min=1)] = 4,
+    sheet: Annotated[Path | None, typer.Option(help="Write a PNG of unguided images beside guided ones.")] = None,
+) -> None:
+    """Measure what the bundled model and the command line must reach: VISOR, bit identity, seconds, memory."""
+    _prepare()
+    from spatialguide.evaluation import targets as measured
+    from spatialguide.evaluation.benchmark import Task, run_benchmark
+    from spatialguide.evaluation.study import BASELINE, GUIDED, benchmark_methods
+    from spatialguide.evaluation.tables import terminal
+
+    config = make_config()
+    found = measured.command_targets()  # first, while nothing else of ours is in memory
+    task = Task(prompts=prompts, images=images, batch=batch)
+    report = run_benchmark(benchmark_methods(config), task, sheet=sheet, console=err)
+    out.print(terminal(report))
+    accuracy = measured.visor_targets(report.of(BASELINE).scores, report.of(GUIDED).scores)
+    out.print(measured.targets_table([*accuracy, *measured.identity_targets(config), *found]))
+
+
+@score.command("visor")
+def score_visor(
+    detections: Annotated[Path | None, typer.Option(help="Detection results in the publishers' JSON format.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of images PROMPT_IMAGE.png, such as 0_3.png, to detect objects in.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="Detector for --images: see `spatialguide plugins`.")] = "owlvit",
+    detector_option: Annotated[
+        list[str] | None, typer.Option("--detector-option", help="Option of the detector, key=value, such as model=FOLDER.")
+    ] = None,
+    write: Annotated[Path | None, typer.Option(help="Write what was detected in --images, in the publishers' format.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another method's results on the same prompts.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print VISOR's figures for detections or images; prompts are numbered as SR2D numbers them."""
+    say_warnings(quiet=False)
+    from spatialguide import files
+    from spatialguide.evaluation import visor as scorer
+    from spatialguide.evaluation.prompts import bundled_names, sr2d
+
+    if (detections is None) == (images is None):
+        raise typer.BadParameter("give either --detections or --images")
+    if write is not None and images is None:
+        raise typer.BadParameter("--write belongs to --images")
+    prompts = sr2d(bundled_names("coco"))
+    if images is not None:
+        silence_libraries()
+        from spatialguide.evaluation.detection import make_detector
+        from spatialguide.evaluation.visor_images import detect_folder
+        from spatialguide.registry import default_registry
+
+        found = make_detector(default_registry(), detector, dict(_option(text) for text in detector_option or ()))
+        results = detect_folder(images, prompts, found, console=err)
+        if write is not None:
+            files.write_text(write, json.dumps(results))
+    elif detections is not None:
+        results = scorer.read_detections(detections)
+    scores = scorer.score_detections(results, prompts)
+    comparison = scorer.compare_detections(scorer.read_detections(against), results, prompts) if against else None
+    if as_json:
+        typer.echo(json.dumps({**asdict(scores), "comparison": asdict(comparison) if comparison else None}))
+        return
+    names = ("OA", "VISOR_cond", "VISOR_uncond", *(f"VISOR_{n + 1}" for n in range(len(scores.at_least))))
+    oa, uncond, cond, *rest = (str(interval) for interval in scores.intervals)
+    table = Table("", *names, "images", title=f"VISOR, {escape(str(detections or images))} (percent)", title_justify="left")
+    figures = (scores.oa, scores.cond, scores.uncond, *scores.at_least)
+    table.add_row("figure", *(f"{figure:.2f}" for figure in figures), str(len(results)))
+    table.add_row("95% interval", oa, cond, uncond, *rest)
+    out.print(table)
+    if comparison is not None:
+        sign = f"{comparison.difference:+.2f} ({comparison.interval}), p = {comparison.p_value:.4f}"
+        out.print(f"VISOR_uncond against {escape(str(against))}: {sign}", highlight=False)
+
+
+def _prepare() -> None:
+    say_warnings(quiet=False)
+    silence_libraries()
+
+
+def _split(text: str, option: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"{option} takes key=value, not '{text}'")
+    return key, value
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """key=value; the value is read as YAML, so that numbers and lists are what they look like."""
+    key, value = _split(text, "an option")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise typer.BadParameter(f"'{text}': the value is not valid YAML") from error
+
+
+def _guidance_of(source: str) -> GuideConfig:
+    """A preset's or a file's configuration."""
+    return make_config(source) if source in PRESETS else load_config(source)
+
+
+def _task(name: str, options: list[str] | None, prompts: int, images: int, batch: int, seed: int) -> Task:
+    from spatialguide.evaluation.benchmark import Task
+
+    return Task(name, dict(_option(text) for text in options or ()), prompts, images, batch, seed)
+
+
+def _features(name: str | None, options: list[str] | None, reference: Path | None) -> FeatureChoice:
+    from spatialguide.evaluation.fidelity import FeatureChoice
+
+    return FeatureChoice(name, dict(_option(text) for text in options or ()), reference)
+
+
+def _run(
+    methods: Mapping[str, Method],
+    task: Task,
+    kind: Kind,
+    folder: Path | None,
+    features: FeatureChoice,
+    sheet: Path | None,
+    as_json: bool,
+) -> None:
+    from spatialguide.evaluation.benchmark import run_benchmark
+
+    report = run_benchmark(methods, task, kind=kind, folder=folder, features=features, sheet=sheet, console=err)
+    _print(report, folder, as_json)
+
+
+def _print(report: Report, folder: Path | None, as_json: bool) -> None:
+    from spatialguide.evaluation.tables import terminal, title
+
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+        return
+    out.print(f"[bold]{escape(title(report))}[/]", highlight=False)
+    out.print(terminal(report))
+    if folder is not None:
+        out.print(f"report: [bold]{escape(str(folder / 'report.html'))}[/]", highlight=False, soft_wrap=True)

@@ -1,0 +1,202 @@
+"""Fidelity: what guidance costs in image quality. Frechet distance, CLIP score, distance to the unguided image, saturation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from spatialguide.contracts import FeatureExtractor
+from spatialguide.errors import EvaluationError, InvalidPluginError
+from spatialguide.evaluation.uncertainty import Figure, jackknife, mean_figure
+from spatialguide.registry import Registry
+
+if TYPE_CHECKING:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+SATURATION, DISTANCE, FRECHET, CLIP_SCORE = "saturation", "distance", "Frechet", "CLIP score"
+#: In place of an extractor's name: no features.
+NO_FEATURES = "none"
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class FeatureChoice:
+    """Which features to measure with.
+
+    Attributes:
+        name: of the feature plugin; by default the one that has the backend's name, if there is one; "none" for none.
+        options: its keyword arguments.
+        reference: folder of real images for the Frechet distance; by default what comes with the extractor.
+    """
+
+    name: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """An extractor, ready, and the embeddings of real images, (images, dimensions), if there are any."""
+
+    name: str
+    extractor: FeatureExtractor
+    reference: Tensor | None
+
+
+def load_features(registry: Registry, backend: str, choice: FeatureChoice) -> Features | None:
+    """Build the chosen extractor; None where there is none.
+
+    Raises:
+        UnknownPluginError: no feature plugin has the name.
+        EvaluationError: the reference folder holds no images.
+    """
+    name = choice.name or (backend if backend in registry.names("features") else NO_FEATURES)
+    if name == NO_FEATURES:
+        return None
+    factory = registry.get("features", name)
+    extractor = registry.call("features", name, lambda: factory(**choice.options))
+    if not isinstance(extractor, FeatureExtractor):
+        source = registry.origin("features", name).distribution
+        raise InvalidPluginError(
+            f"features '{name}' of distribution '{source}' made {type(extractor).__name__}, not a FeatureExtractor"
+        )
+    if choice.reference is None:
+        return Features(name, extractor, registry.call("features", name, extractor.reference))
+    paths = sorted(path for path in choice.reference.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    if len(paths) < 2:
+        raise EvaluationError(f"'{choice.reference}' holds {len(paths)} images: a Frechet distance needs a folder of many")
+    batches = (paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE))
+    embedded = [registry.call("features", name, partial(extractor.embed, opened(batch))) for batch in batches]
+    return Features(name, extractor, torch.cat(embedded).double())
+
+
+def opened(paths: Sequence[Path]) -> list[Image.Image]:
+    """Images in memory, RGB."""
+    images = []
+    for path in paths:
+        with Image.open(path) as image:
+            images.append(image.convert("RGB"))
+    return images
+
+
+def saturation(image: Image.Image) -> float:
+    """Mean saturation of the HSV picture, in percent."""
+    return float(np.asarray(image.convert("HSV"))[..., 1].mean() / 2.55)
+
+
+def perceptual_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> NDArray[np.float64]:
+    """LPIPS without its learned weights (Zhang et al., arXiv 1801.03924, equation 1).
+
+    At every place the features of all channels are scaled to length 1; squared differences are summed over channels, and
+    averaged over places and layers: 0 for equal images, 2 for orthogonal features, at most 4.
+
+    Args:
+        first, second: feature maps of both sets of images, tensors (images, channels, height, width).
+
+    Returns:
+        (images,).
+    """
+    layers = [
+        (nn.functional.normalize(a, dim=1) - nn.functional.normalize(b, dim=1)).square().sum(dim=1).mean(dim=(1, 2))
+        for a, b in zip(first, second, strict=True)
+    ]
+    distances: NDArray[np.float64] = torch.stack(layers).mean(dim=0).double().cpu().numpy()
+    return distances
+
+
+class FidelityMeter:
+    """Measures methods against the plain model, prompt by prompt. Every figure's interval is over prompts.
+
+    Args:
+        prompts: texts.
+        baseline: paths of the plain model's images, per prompt.
+        features: extractor; without one only saturation is measured.
+    """
+
+    def __init__(self, prompts: Sequence[str], baseline: Sequence[Sequence[Path]], features: Features | None) -> None:
+        self._prompts = prompts
+        self._baseline = baseline
+        self._features = features
+
+    def figures(self, paths: Sequence[Sequence[Path]]) -> dict[str, Figure]:
+        """Figures of a method.
+
+        Args:
+            paths: of its images, per prompt, in the order of the plain model's.
+        """
+        rows: dict[str, list[float]] = {SATURATION: []}
+        embeddings = []
+        for prompt, mine, plain in zip(self._prompts, paths, self._baseline, strict=True):
+            images = opened(mine)
+            rows[SATURATION].append(float(np.mean([saturation(image) for image in images])))
+            if self._features is None:
+                continue
+            extractor = self._features.extractor
+            moved = perceptual_distance(extractor.maps(images), extractor.maps(opened(plain)))
+            rows.setdefault(DISTANCE, []).append(float(moved.mean()))
+            similarity = extractor.similarity(images, prompt)
+            if similarity is not None:
+                rows.setdefault(CLIP_SCORE, []).append(similarity)
+            if self._features.reference is not None:
+                embeddings.append(extractor.embed(images).double())
+        figures = {name: mean_figure(np.array(values)) for name, values in rows.items()}
+        if self._features is not None and self._features.reference is not None and len(torch.cat(embeddings)) > 1:
+            figures[FRECHET] = frechet(self._features.reference, torch.stack(embeddings))
+        return figures
+
+    def seed_distance(self) -> float | None:
+        """Mean distance between neighbouring seeds of the plain model: a scale for the distance to the unguided image."""
+        if self._features is None or len(self._baseline[0]) < 2:
+            return None
+        extractor = self._features.extractor
+        means = []
+        for paths in self._baseline:
+            maps = extractor.maps(opened(paths))
+            means.append(perceptual_distance([each[1:] for each in maps], [each[:-1] for each in maps]).mean())
+        return float(np.mean(means))
+
+
+class _Embedded(nn.Module):
+    """Takes embeddings for images, since they are made once and used often."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.num_features = dimensions
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return embeddings
+
+
+def frechet(reference: Tensor, embeddings: Tensor) -> Figure:
+    """Frechet distance between normal distributions fitted to two sets of features (Heusel et al., arXiv 1706.08500).
+
+    It is biased upwards for few images, alike for methods of as many images. The interval is a jackknife's over prompts: a
+    bootstrap repeats prompts, which alone would raise the distance.
+
+    Args:
+        reference: (images, dimensions). embeddings: (prompts, images, dimensions), at least two images in all.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=_Embedded(reference.shape[1]), reset_real_features=False)
+    metric.update(reference, real=True)
+    return jackknife(len(embeddings), _frechet_of(metric, embeddings))
+
+
+def _frechet_of(metric: FrechetInceptionDistance, embeddings: Tensor) -> Callable[[NDArray[np.int64]], float]:
+    def value(prompts: NDArray[np.int64]) -> float:
+        metric.reset()
+        metric.update(embeddings[torch.from_numpy(prompts)].flatten(0, 1), real=False)
+        return float(metric.compute())
+
+    return value

@@ -1,0 +1,172 @@
+"""Reports: everything that a run's rows and images say about its methods. Made from the folder alone, at any time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spatialguide.errors import EvaluationError
+from spatialguide.evaluation.fidelity import Features, FidelityMeter
+from spatialguide.evaluation.runs import Run
+from spatialguide.evaluation.study import BASELINE, Method, Study, read_study
+from spatialguide.evaluation.uncertainty import Comparison, Figure, compare, mean_figure
+from spatialguide.evaluation.visor import VisorScores, aggregate
+from spatialguide.files import write_text
+
+_NEEDED = ("torchmetrics", "matplotlib", "jinja2")
+
+
+@dataclass(frozen=True)
+class MethodReport:
+    """One method's figures.
+
+    Attributes:
+        scores: accuracy in percent, with intervals.
+        comparison: `uncond` against the plain model's, paired over prompts; None for the plain model.
+        relations: `uncond` of the prompts that hold each predicate.
+        fidelity: by name, see `spatialguide.evaluation.fidelity`.
+        seconds: per image, mean. memory: bytes per image at the peak of a batch, above the loaded model, median; None where it
+            was not measured.
+    """
+
+    name: str
+    method: Method
+    scores: VisorScores
+    comparison: Comparison | None
+    relations: dict[str, Figure]
+    fidelity: dict[str, Figure]
+    seconds: float
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run's figures.
+
+    Attributes:
+        prompts: numbers of the prompts that all methods have drawn; figures are of these.
+        features: name of the feature extractor, None where there was none.
+        seed_distance: distance between two of the plain model's images of a prompt, a scale for the fidelity figure "distance".
+    """
+
+    study: Study
+    environment: dict[str, Any]
+    prompts: tuple[int, ...]
+    methods: tuple[MethodReport, ...]
+    features: str | None
+    reference: int
+    seed_distance: float | None
+    shots: dict[str, list[dict[str, Any]]]
+    folder: Path
+
+    def of(self, name: str) -> MethodReport:
+        """The figures of the method of this name."""
+        (found,) = (method for method in self.methods if method.name == name)
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready copy, without the images' rows."""
+        return {
+            "study": self.study.model_dump(mode="json"),
+            "environment": self.environment,
+            "finished": len(self.prompts),
+            "features": self.features,
+            "reference": self.reference,
+            "seed_distance": self.seed_distance,
+            "methods": {each.name: _method_dict(each) for each in self.methods},
+        }
+
+
+def check_installed() -> None:
+    """Raise EvaluationError where what reports need is not installed."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise EvaluationError(f"benchmarks need {', '.join(missing)}: pip install 'spatialguide[bench]'")
+
+
+def read_report(folder: Path, features: Features | None) -> Report:
+    """Score a run, finished or not; what is not drawn by all methods is left out.
+
+    Args:
+        features: for fidelity, from `spatialguide.evaluation.fidelity.load_features`.
+
+    Raises:
+        EvaluationError: the folder holds no run, or no prompt that all methods have drawn.
+    """
+    study = read_study(folder)
+    run = Run(folder, study.model_dump(mode="json"))
+    finished = tuple(n for n in range(len(study.prompts)) if all(run.has(study.keys(n, name)) for name in study.methods))
+    if not finished:
+        raise EvaluationError(f"'{folder}' holds no prompt that all {len(study.methods)} methods have drawn")
+    shots = {name: [run.row(key) for n in finished for key in study.keys(n, name)] for name in study.methods}
+    pictures = {name: [[run.picture(key) for key in study.keys(n, name)] for n in finished] for name in study.methods}
+    meter = FidelityMeter([study.prompts[n] for n in finished], pictures[BASELINE], features)
+    methods = tuple(
+        _method_report(name, study, rows, shots[BASELINE], meter.figures(pictures[name])) for name, rows in shots.items()
+    )
+    return Report(
+        study=study,
+        environment=run.environment(),
+        prompts=finished,
+        methods=methods,
+        features=features.name if features else None,
+        reference=_size(features),
+        seed_distance=meter.seed_distance(),
+        shots=shots,
+        folder=folder,
+    )
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """report.json, report.md and report.html, one self-contained page, in the folder."""
+    from spatialguide.evaluation.page import html_page
+    from spatialguide.evaluation.tables import markdown
+
+    write_text(folder / "report.json", json.dumps(report.as_dict(), indent=2) + "\n")
+    write_text(folder / "report.md", markdown(report))
+    write_text(folder / "report.html", html_page(report))
+
+
+def _method_report(
+    name: str, study: Study, rows: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]], fidelity: dict[str, Figure]
+) -> MethodReport:
+    images = study.images
+    detected, right = (np.array([float(row[column]) for row in rows]) for column in ("detected", "score"))
+    rates = 100 * right.reshape(-1, images).mean(axis=1)
+    before = 100 * np.array([float(row["score"]) for row in plain]).reshape(-1, images).mean(axis=1)
+    held: dict[str, list[float]] = {}
+    for row, rate in zip(rows[::images], rates, strict=True):
+        for predicate in dict.fromkeys(row["relations"]):
+            held.setdefault(predicate, []).append(float(rate))
+    used = [row["memory"] for row in rows if row["memory"] is not None]
+    return MethodReport(
+        name=name,
+        method=study.methods[name],
+        scores=aggregate(np.repeat(np.arange(len(rates)), images), detected, right, images),
+        comparison=None if name == BASELINE else compare(before, rates),
+        relations={predicate: mean_figure(np.array(values)) for predicate, values in sorted(held.items())},
+        fidelity=fidelity,
+        seconds=float(np.mean([row["seconds"] for row in rows])),
+        memory=float(np.median(used)) if used else None,
+    )
+
+
+def _size(features: Features | None) -> int:
+    return len(features.reference) if features is not None and features.reference is not None else 0
+
+
+def _method_dict(report: MethodReport) -> dict[str, Any]:
+    kept = {key: value for key, value in vars(report).items() if key not in ("name", "method")}
+    return {key: _plain(value) for key, value in kept.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value

@@ -1,0 +1,71 @@
+"""What the commands share: options, configuration from them, and quiet libraries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from spatialguide.config import GuideConfig, load_config, make_config
+
+out, err = Console(), Console(stderr=True)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML configuration.")]
+PresetOption = Annotated[str | None, typer.Option(help="Starting point: balanced or paper.")]
+StepsOption = Annotated[int | None, typer.Option(help="Sampling steps.")]
+StrengthOption = Annotated[float | None, typer.Option(help="Guidance strength; 0 draws what the plain model draws.")]
+SchedulerOption = Annotated[str | None, typer.Option(help="diffusers scheduler, such as DDIM.")]
+BackendOption = Annotated[str | None, typer.Option(help="Model: see `spatialguide plugins`.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def settings(path: Path | None, preset: str | None, strength: float | None = None, **overrides: Any) -> GuideConfig:
+    """The configuration that the options make: a file's or a preset's, with what else was given on top."""
+    given = {key: value for key, value in overrides.items() if value is not None and value is not False}
+    if strength is not None:
+        given["guidance"] = {"strength": strength}
+    if path is not None and preset is not None:
+        raise typer.BadParameter("give --config or --preset, not both: a configuration names its preset itself")
+    return load_config(path, **given) if path is not None else make_config(preset or "balanced", **given)
+
+
+def say_warnings(quiet: bool) -> None:
+    """Warnings as one plain line each, on standard error."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if not quiet and category.__module__.startswith("spatialguide"):
+            err.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
+
+    warnings.simplefilter("always")
+    warnings.showwarning = show
+
+
+def import_spacy_alone() -> None:
+    """Import spaCy without torch, which it loads where it can: parsing needs none, and it takes longer than all the rest.
+
+    Transformer pipelines of spaCy do need it.
+    """
+    needed = any(find_spec(name) for name in ("spacy_transformers", "spacy_curated_transformers"))
+    if needed or "torch" in sys.modules:
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        import spacy  # noqa: F401
+    finally:
+        del sys.modules["torch"]
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' own progress bars and notes out of our output."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for name in ("diffusers", "transformers", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)

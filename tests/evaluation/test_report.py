@@ -1,0 +1,197 @@
+"""Reports from run folders made by hand: figures, tables, plots, and a page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from spatialguide.config import make_config
+from spatialguide.errors import EvaluationError
+from spatialguide.evaluation import report as reports
+from spatialguide.evaluation.plots import plots, svg
+from spatialguide.evaluation.runs import Run
+from spatialguide.evaluation.study import (
+    BASELINE,
+    GUIDED,
+    Method,
+    Study,
+    ablation_methods,
+    benchmark_methods,
+    sweep_methods,
+)
+from spatialguide.evaluation.tables import grids, markdown, terminal, title
+from spatialguide.registry import Registry
+
+PROMPTS = ("a cat to the left of a dog", "a <b>bus</b> above a car", "a clock below a bus")
+RELATIONS = (["left_of"], ["above"], ["below", "below"])
+
+
+def make_run(folder: Path, methods: dict[str, Method], right: dict[str, list[int]], kind: Any = "benchmark") -> Study:
+    """A finished run with two images per prompt; right: how many of each prompt's images are, by method, all by default."""
+    study = Study(kind=kind, benchmark="visor", prompts=PROMPTS, images=2, batch=1, seed=0, methods=methods)
+    run = Run(folder, study.model_dump(mode="json"))
+    with run.writing():
+        fill(run, study, right)
+    return study
+
+
+def fill(run: Run, study: Study, right: dict[str, list[int]]) -> None:
+    for place, name in enumerate(study.methods):
+        for number, prompt in enumerate(PROMPTS):
+            for image, key in enumerate(study.keys(number, name)):
+                held = image < right.get(name, [2, 2, 2])[number]
+                row = {
+                    "prompt": prompt,
+                    "seed": study.first_seed(number) + image,
+                    "relations": RELATIONS[number],
+                    "detected": held or image == 1,
+                    "score": float(held),
+                    "detections": [{"label": "cat", "score": 0.9, "box": [8, 8, 24, 40]}],
+                    "seconds": 0.5 + place,
+                    "memory": 2e6 * (1 + place),
+                }
+                run.add(key, Image.new("RGB", (64, 64), (200, 20 * place, 50 * number)), row)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_run(tmp_path / "run", benchmark_methods(make_config()), {BASELINE: [1, 0, 2], GUIDED: [2, 1, 2]})
+    return tmp_path / "run"
+
+
+def read(folder: Path) -> reports.Report:
+    return reports.read_report(folder, None)
+
+
+def test_figures_are_those_of_the_rows(folder: Path) -> None:
+    report = read(folder)
+    plain, guided = report.of(BASELINE), report.of(GUIDED)
+    assert (plain.scores.uncond, guided.scores.uncond) == pytest.approx((50, 100 * 5 / 6))
+    assert plain.scores.at_least == pytest.approx((200 / 3, 100 / 3))
+    assert plain.comparison is None
+    assert guided.comparison is not None
+    assert guided.comparison.difference == pytest.approx(100 / 3)
+    assert {name: figure.value for name, figure in guided.relations.items()} == {"above": 50, "below": 100, "left_of": 100}
+    assert (plain.seconds, guided.seconds) == (0.5, 1.5)
+    assert (plain.memory, guided.memory) == (2e6, 4e6)
+    assert set(guided.fidelity) == {"saturation"}
+    assert report.prompts == (0, 1, 2)
+    json.dumps(report.as_dict())
+
+
+def test_an_unfinished_run_counts_what_all_methods_have(folder: Path) -> None:
+    rows = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    (folder / "rows.jsonl").write_text("\n".join(rows[:-2]) + "\n", encoding="utf-8")
+    report = read(folder)
+    assert report.prompts == (0, 1)
+    assert title(report) == "visor, 2 of 3 prompts x 2 images"
+    (folder / "rows.jsonl").write_text(rows[0] + "\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match="holds no prompt that all 2 methods have drawn"):
+        read(folder)
+    with pytest.raises(EvaluationError, match="holds no run"):
+        read(folder / "none")
+    (folder / "manifest.json").write_text('{"prompts": ["x"]}', encoding="utf-8")
+    with pytest.raises(EvaluationError, match="holds a run that this version cannot read"):
+        read(folder)
+
+
+def test_the_terminal_and_markdown_hold_the_same_figures(folder: Path) -> None:
+    from rich.console import Console
+
+    report = read(folder)
+    console = Console(width=200, record=True)
+    console.print(terminal(report))
+    shown, text = console.export_text(), markdown(report)
+    assert text.startswith("**visor, 3 prompts x 2 images**")
+    for grid in grids(report):
+        assert grid.title in shown
+        for row in grid.rows:
+            for cell in row:
+                assert cell.text in shown
+                assert cell.text in text
+                assert cell.interval in text
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert len(tables) == 4
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+class Page(HTMLParser):
+    """What a page refers to, and the texts of its cards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.headings: list[str] = []
+        self.alts = 0
+        self._in: str | None = None
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.links += [value for name in ("src", "href") if (value := values.get(name))]
+        self.alts += tag == "img" and bool(values.get("alt"))
+        self._in = tag
+
+    def handle_data(self, data: str) -> None:
+        if self._in == "h3" and data.strip():
+            self.headings.append(data.strip())
+
+
+def test_the_page_needs_nothing_but_itself_and_shows_failures_first(folder: Path) -> None:
+    reports.write_report(read(folder), folder)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    outside = [link for link in page.links if not link.startswith(("data:", "#"))]
+    assert outside == []
+    assert "url(http" not in text
+    assert "<script" not in text
+    # The prompt that guidance failed comes first, and its markup is text.
+    assert page.headings[0] == "a <b>bus</b> above a car"
+    assert len(page.headings) == 3
+    assert page.alts == 12
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["finished"] == 3
+    assert (folder / "report.md").read_text(encoding="utf-8") == markdown(read(folder))
+
+
+def test_a_page_comes_out_the_same_twice(folder: Path) -> None:
+    reports.write_report(read(folder), folder)
+    first = (folder / "report.html").read_bytes()
+    reports.write_report(read(folder), folder)
+    assert (folder / "report.html").read_bytes() == first
+
+
+def test_every_kind_of_study_has_its_plots(tmp_path: Path, registry: Registry) -> None:
+    kinds = {
+        "sweep": (sweep_methods(make_config(), [0.5, 1]), {"Accuracy against fidelity", "What strength does"}),
+        "ablation": (
+            ablation_methods(make_config(), registry, ["terms"]),
+            {"What each part does", "Accuracy against fidelity"},
+        ),
+        "benchmark": (
+            benchmark_methods(make_config()),
+            {"Objects and relations", "Accuracy against fidelity", "Relation by relation"},
+        ),
+    }
+    for kind, (methods, titles) in kinds.items():
+        make_run(tmp_path / kind, methods, {}, kind)
+        report = read(tmp_path / kind)
+        drawn = plots(report)
+        assert set(drawn) == titles
+        for figure in drawn.values():
+            assert svg(figure).startswith("<svg")
+        reports.write_report(report, tmp_path / kind)
+        assert (tmp_path / kind / "report.html").stat().st_size > 10_000
+        assert "| guided |" in (tmp_path / kind / "report.md").read_text() or kind == "sweep"
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "find_spec", lambda name: None if name == "torchmetrics" else object())
+    with pytest.raises(EvaluationError, match=r"benchmarks need torchmetrics: pip install 'spatialguide\[bench\]'"):
+        reports.check_installed()
