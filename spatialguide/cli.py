@@ -24,6 +24,7 @@ from spatialguide.options import (
     PresetOption,
     QuietOption,
     SchedulerOption,
+    SetOption,
     StepsOption,
     StrengthOption,
     err,
@@ -63,6 +64,7 @@ def generate(
     backend: BackendOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
+    assignments: SetOption = None,
     scene: SceneOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when the prompt has no relation.")] = False,
     trace: Annotated[Path | None, typer.Option(help="Write the trace of every guided step as JSON.")] = None,
@@ -72,7 +74,16 @@ def generate(
     """Generate a guided image."""
     say_warnings(quiet)
     silence_libraries()
-    chosen = settings(config, preset, steps=steps, scheduler=scheduler, backend=backend, strict=strict, strength=strength)
+    chosen = settings(
+        config,
+        preset,
+        strength,
+        assignments,
+        steps=steps,
+        scheduler=scheduler,
+        backend=backend,
+        strict=strict,
+    )
     from spatialguide.images import check_writable
     from spatialguide.render import render
 

@@ -61,6 +61,7 @@ class GuideConfig(BaseModel):
     model_config = _STRICT
 
     backend: str = "tiny"
+    backend_options: dict[str, Any] = Field(default_factory=dict, description="what the backend is built with")
     parser: str = "spacy"
     detector: str = "tiny"
     detector_options: dict[str, Any] = Field(default_factory=dict, description="what the detector is built with")
@@ -115,6 +116,29 @@ def make_config(preset: str = "balanced", **overrides: Any) -> GuideConfig:
     if preset not in PRESETS:
         raise ConfigError(f"no preset is called '{preset}'.{suggestion(preset, PRESETS)}")
     return _validated(_merged(PRESETS[preset], overrides), "configuration")
+
+
+def patched(config: GuideConfig, values: dict[str, Any]) -> GuideConfig:
+    """The configuration with some values set; all else stays.
+
+    Args:
+        values: by dotted key, such as {"guidance.strength": 2.0, "losses.alignment.margin": 0.3}.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of range.
+    """
+    data = config.model_dump(exclude_unset=True)
+    for path, value in values.items():
+        *outer, last = path.split(".")
+        if outer and outer[0] == "losses":
+            data["losses"] = {**config.model_dump()["losses"], **data.get("losses", {})}
+        place = data
+        for key in outer:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"configuration: '{path}' has no '{last}': '{key}' holds no keys")
+        place[last] = value
+    return _validated(data, "configuration")
 
 
 def load_config(path: str | Path, **overrides: Any) -> GuideConfig:

@@ -105,16 +105,16 @@ class Layers:
 
 @dataclass(frozen=True)
 class Generation:
-    """A backend's usual settings, used where the configuration leaves them open."""
+    """A backend's usual settings, used where the configuration leaves them open; a size of None is the pipeline's own."""
 
     steps: int
     guidance_scale: float
-    width: int
-    height: int
+    width: int | None
+    height: int | None
 
 
 class Backend(ABC):
-    """A diffusers pipeline and how to guide it. Registered as a class or factory called without arguments."""
+    """A diffusers pipeline and how to guide it. Registered as a class or factory, called with `backend_options`."""
 
     generation: ClassVar[Generation]
     #: Object names that the model can draw; None when it is not limited to a list.

@@ -103,7 +103,7 @@ class SpatialGuide:
     def with_config(self, config: GuideConfig) -> SpatialGuide:
         """A guide with another configuration and the same plugins; it shares this one's model where both draw with the same."""
         other = SpatialGuide(config, registry=self.registry)
-        sampler = ("backend", "scheduler", "scheduler_options")
+        sampler = ("backend", "backend_options", "scheduler", "scheduler_options")
         if all(getattr(config, name) == getattr(self.config, name) for name in sampler):
             other.backend, other.pipeline = self.backend, self.pipeline
         return other
@@ -297,7 +297,7 @@ class SpatialGuide:
             UnknownPluginError: no backend has the name.
         """
         factory = self.registry.get("backends", self.config.backend)
-        backend = self.registry.call("backends", self.config.backend, factory)
+        backend = self.registry.call("backends", self.config.backend, lambda: factory(**self.config.backend_options))
         if not isinstance(backend, Backend):
             source = self.registry.origin("backends", self.config.backend).distribution
             raise InvalidPluginError(

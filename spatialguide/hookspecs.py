@@ -40,8 +40,8 @@ def spatialguide_parsers(register: Callable[[str, Callable[..., Parser]], None])
 
 
 @hookspec
-def spatialguide_backends(register: Callable[[str, Callable[[], Backend]], None]) -> None:
-    """Register backends: register(name, factory without arguments that returns a Backend)."""
+def spatialguide_backends(register: Callable[[str, Callable[..., Backend]], None]) -> None:
+    """Register backends: register(name, factory); it is called with `backend_options` of the configuration."""
 
 
 @hookspec

@@ -98,16 +98,16 @@ class AttentionObserver:
         Raises:
             UnsupportedPipelineError: an observed layer did not run.
         """
-        found = []
-        for level, name in self.layers:
-            capture = self._captures[name]
+        found = {}
+        for name, capture in self._captures.items():
             if capture.query is None or capture.key is None:
                 raise UnsupportedPipelineError(f"layer '{name}' did not run: fused projections? call unfuse_qkv_projections()")
             heads = find_layer(self.denoiser, name).heads
             maps = object_maps(capture.query[rows], capture.key[rows], heads, tokens)
             height, width = grid_of(maps.shape[-1], size)
-            found.append(LayerMaps(level, maps.reshape(*maps.shape[:-1], height, width)))
-        return tuple(found)
+            found[name] = maps.reshape(*maps.shape[:-1], height, width)
+        # A layer may serve two levels.
+        return tuple(LayerMaps(level, found[name]) for level, name in self.layers)
 
 
 def object_maps(query: Tensor, key: Tensor, heads: int, tokens: tuple[tuple[int, ...], ...]) -> Tensor:
@@ -162,8 +162,8 @@ def find_layer(denoiser: nn.Module, name: str) -> Any:
 def decoder_layers(denoiser: nn.Module) -> Layers:
     """Cross-attention layers of a UNet's decoder: the coarsest block that has any is "coarse", the next finer one "mid".
 
-    For SD 1.x and 2.x these are up_blocks.1 and up_blocks.2, as in InfSplign. Of a block with many transformer layers
-    (SDXL's coarsest has thirty) only the second to fourth of its middle attention are taken, as InfSplign does.
+    For SD 1.x and 2.x these are up_blocks.1 and up_blocks.2, as in InfSplign. Where the coarsest block has many transformer
+    layers (SDXL's has thirty), the second to fourth of its middle attention serve both levels, as InfSplign has it.
 
     Raises:
         UnsupportedPipelineError: the denoiser has no such layers.
@@ -177,12 +177,13 @@ def decoder_layers(denoiser: nn.Module) -> Layers:
             f"{type(denoiser).__name__} has no cross-attention layers (attn2) in its decoder: only UNet pipelines can be guided"
         )
     blocks = sorted(by_block, key=lambda block: int(block.rsplit(".", 1)[1]))
-    return Layers(dict(zip(("coarse", "mid"), (_sampled(by_block[block]) for block in blocks), strict=False)))
+    if len(by_block[blocks[0]]) > MANY_LAYERS:
+        return Layers(dict.fromkeys(("coarse", "mid"), _sampled(by_block[blocks[0]])))
+    return Layers({level: tuple(by_block[block]) for level, block in zip(("coarse", "mid"), blocks, strict=False)})
 
 
 def _sampled(names: list[str]) -> tuple[str, ...]:
-    if len(names) <= MANY_LAYERS:
-        return tuple(names)
+    """Three layers of many."""
     attentions = list(dict.fromkeys(name.partition(".transformer_blocks.")[0] for name in names))
     middle = attentions[len(attentions) // 2]
     return tuple(f"{middle}.transformer_blocks.{number}.attn2" for number in (1, 2, 3))

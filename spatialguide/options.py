@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from spatialguide.config import GuideConfig, load_config, make_config
+from spatialguide.config import GuideConfig, load_config, make_config, patched
 
 out, err = Console(), Console(stderr=True)
 
@@ -24,18 +25,49 @@ StepsOption = Annotated[int | None, typer.Option(help="Sampling steps.")]
 StrengthOption = Annotated[float | None, typer.Option(help="Guidance strength; 0 draws what the plain model draws.")]
 SchedulerOption = Annotated[str | None, typer.Option(help="diffusers scheduler, such as DDIM.")]
 BackendOption = Annotated[str | None, typer.Option(help="Model: see `spatialguide plugins`.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any key of the configuration, key=value, such as detector=owlvit or guidance.window=[0,0.8]."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-def settings(path: Path | None, preset: str | None, strength: float | None = None, **overrides: Any) -> GuideConfig:
+def settings(
+    path: Path | None,
+    preset: str | None,
+    strength: float | None = None,
+    assignments: list[str] | None = None,
+    **overrides: Any,
+) -> GuideConfig:
     """The configuration that the options make: a file's or a preset's, with what else was given on top."""
     given = {key: value for key, value in overrides.items() if value is not None and value is not False}
     if strength is not None:
         given["guidance"] = {"strength": strength}
     if path is not None and preset is not None:
         raise typer.BadParameter("give --config or --preset, not both: a configuration names its preset itself")
-    return load_config(path, **given) if path is not None else make_config(preset or "balanced", **given)
+    config = load_config(path, **given) if path is not None else make_config(preset or "balanced", **given)
+    return patched(config, pairs(assignments))
+
+
+def pairs(texts: list[str] | None) -> dict[str, Any]:
+    """key=value, one per text; a value is read as YAML, so that numbers and lists are what they look like."""
+    found = {}
+    for text in texts or ():
+        key, value = split_pair(text)
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"'{text}': the value is not valid YAML") from error
+    return found
+
+
+def split_pair(text: str) -> tuple[str, str]:
+    """key and value of key=value."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"give key=value, not '{text}'")
+    return key, value
 
 
 def say_warnings(quiet: bool) -> None:

@@ -23,7 +23,7 @@ def _features() -> FeatureExtractor:
 
 
 @hookimpl
-def spatialguide_backends(register: Callable[[str, Callable[[], Backend]], None]) -> None:
+def spatialguide_backends(register: Callable[[str, Callable[..., Backend]], None]) -> None:
     """tiny."""
     register("tiny", TinyBackend)
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,14 +20,17 @@ from spatialguide.options import (
     JsonOption,
     PresetOption,
     SchedulerOption,
+    SetOption,
     StepsOption,
     StrengthOption,
     err,
     import_spacy_alone,
     out,
+    pairs,
     say_warnings,
     settings,
     silence_libraries,
+    split_pair,
 )
 
 if TYPE_CHECKING:
@@ -83,15 +86,16 @@ def bench_run(
     backend: BackendOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
+    assignments: SetOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a benchmark: unguided against guided, same prompts, same seeds."""
     _prepare()
-    chosen = settings(config, preset, steps=steps, scheduler=scheduler, backend=backend, strength=strength)
+    chosen = settings(config, preset, strength, assignments, steps=steps, scheduler=scheduler, backend=backend)
     from spatialguide.evaluation.study import benchmark_methods
 
-    others = {label: _guidance_of(source) for label, source in (_split(text, "--method") for text in method or ())}
+    others = {label: _guidance_of(source) for label, source in map(split_pair, method or ())}
     task = _task(name, option, prompts, images, batch, seed)
     _run(
         benchmark_methods(chosen, others),
@@ -118,10 +122,9 @@ def bench_sweep(
     feature_option: FeatureOption = None,
     reference: ReferenceOption = None,
     steps: StepsOption = None,
-    scheduler: SchedulerOption = None,
-    backend: BackendOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
+    assignments: SetOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -131,7 +134,7 @@ def bench_sweep(
         values = [float(part) for part in strengths.split(",") if part.strip()]
     except ValueError as error:
         raise typer.BadParameter(f"--strengths takes numbers separated by commas, not '{strengths}'") from error
-    chosen = settings(config, preset, steps=steps, scheduler=scheduler, backend=backend)
+    chosen = settings(config, preset, assignments=assignments, steps=steps)
     from spatialguide.evaluation.study import sweep_methods
 
     task = _task(name, option, prompts, images, batch, seed)
@@ -154,17 +157,15 @@ def bench_ablate(
     feature_option: FeatureOption = None,
     reference: ReferenceOption = None,
     steps: StepsOption = None,
-    strength: StrengthOption = None,
-    scheduler: SchedulerOption = None,
-    backend: BackendOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
+    assignments: SetOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change one part of the guidance at a time: every subset of its terms, levels, activations, windows."""
     _prepare()
-    chosen = settings(config, preset, steps=steps, scheduler=scheduler, backend=backend, strength=strength)
+    chosen = settings(config, preset, assignments=assignments, steps=steps)
     from spatialguide.evaluation.study import ablation_methods
     from spatialguide.registry import default_registry
 
@@ -284,7 +285,7 @@ def score_visor(
         from spatialguide.evaluation.visor_images import detect_folder
         from spatialguide.registry import default_registry
 
-        found = make_detector(default_registry(), detector, dict(_option(text) for text in detector_option or ()))
+        found = make_detector(default_registry(), detector, pairs(detector_option))
         results = detect_folder(images, prompts, found, console=err)
         if write is not None:
             files.write_text(write, json.dumps(results))
@@ -295,12 +296,16 @@ def score_visor(
     if as_json:
         typer.echo(json.dumps({**asdict(scores), "comparison": asdict(comparison) if comparison else None}))
         return
-    names = ("OA", "VISOR_cond", "VISOR_uncond", *(f"VISOR_{n + 1}" for n in range(len(scores.at_least))))
-    oa, uncond, cond, *rest = (str(interval) for interval in scores.intervals)
-    table = Table("", *names, "images", title=f"VISOR, {escape(str(detections or images))} (percent)", title_justify="left")
+    # The publishers' order of columns: cond before uncond.
+    oa, uncond, cond, *rest = scores.intervals
+    intervals = (oa, cond, uncond, *rest)
+    table = Table(title=f"VISOR, {escape(str(detections or images))} (percent)", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("", "OA", "cond", "uncond", *(str(n + 1) for n in range(len(rest))), "images"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     figures = (scores.oa, scores.cond, scores.uncond, *scores.at_least)
-    table.add_row("figure", *(f"{figure:.2f}" for figure in figures), str(len(results)))
-    table.add_row("95% interval", oa, cond, uncond, *rest)
+    table.add_row("VISOR", *(f"{figure:.2f}" for figure in figures), str(scores.images))
+    table.add_row("95% from", *(f"{interval.low:.1f}" for interval in intervals), style="dim")
+    table.add_row("95% to", *(f"{interval.high:.1f}" for interval in intervals), style="dim")
     out.print(table)
     if comparison is not None:
         sign = f"{comparison.difference:+.2f} ({comparison.interval}), p = {comparison.p_value:.4f}"
@@ -312,22 +317,6 @@ def _prepare() -> None:
     silence_libraries()
 
 
-def _split(text: str, option: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise typer.BadParameter(f"{option} takes key=value, not '{text}'")
-    return key, value
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """key=value; the value is read as YAML, so that numbers and lists are what they look like."""
-    key, value = _split(text, "an option")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise typer.BadParameter(f"'{text}': the value is not valid YAML") from error
-
-
 def _guidance_of(source: str) -> GuideConfig:
     """A preset's or a file's configuration."""
     return make_config(source) if source in PRESETS else load_config(source)
@@ -336,13 +325,13 @@ def _guidance_of(source: str) -> GuideConfig:
 def _task(name: str, options: list[str] | None, prompts: int, images: int, batch: int, seed: int) -> Task:
     from spatialguide.evaluation.benchmark import Task
 
-    return Task(name, dict(_option(text) for text in options or ()), prompts, images, batch, seed)
+    return Task(name, pairs(options), prompts, images, batch, seed)
 
 
 def _features(name: str | None, options: list[str] | None, reference: Path | None) -> FeatureChoice:
     from spatialguide.evaluation.fidelity import FeatureChoice
 
-    return FeatureChoice(name, dict(_option(text) for text in options or ()), reference)
+    return FeatureChoice(name, pairs(options), reference)
 
 
 def _run(

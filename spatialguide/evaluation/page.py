@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from spatialguide.evaluation.plots import plots, svg
+from spatialguide.evaluation.plots import svg
 from spatialguide.evaluation.prompts import DATA
 from spatialguide.evaluation.report import Report
 from spatialguide.evaluation.study import BASELINE, GUIDED
 from spatialguide.evaluation.tables import grids, title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Prompts on the page; the figures are of all.
 _PROMPTS = 120
@@ -47,7 +51,7 @@ class _Card:
     rows: tuple[tuple[str, tuple[_Shot, ...]], ...]
 
 
-def html_page(report: Report) -> str:
+def html_page(report: Report, plots: Mapping[str, Figure]) -> str:
     """The page. Needs nothing but itself: styles, plots and pictures are in it."""
     import jinja2
 
@@ -59,7 +63,7 @@ def html_page(report: Report) -> str:
         title=title(report),
         report=report,
         grids=grids(report),
-        plots={name: svg(figure) for name, figure in plots(report).items()},
+        plots={name: svg(figure) for name, figure in plots.items()},
         cards=cards,
         hidden=len(report.prompts) - len(cards),
         judged=judged,

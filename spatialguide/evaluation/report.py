@@ -19,6 +19,7 @@ from spatialguide.evaluation.uncertainty import Comparison, Figure, compare, mea
 from spatialguide.evaluation.visor import VisorScores, aggregate
 from spatialguide.files import write_text
 
+_DPI = 150
 _NEEDED = ("torchmetrics", "matplotlib", "jinja2")
 
 
@@ -124,13 +125,18 @@ def read_report(folder: Path, features: Features | None) -> Report:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """report.json, report.md and report.html, one self-contained page, in the folder."""
+    """report.json, report.md, report.html (one self-contained page) and plots/, in the folder."""
     from spatialguide.evaluation.page import html_page
+    from spatialguide.evaluation.plots import plots
     from spatialguide.evaluation.tables import markdown
 
+    drawn = plots(report)
+    (folder / "plots").mkdir(exist_ok=True)
+    for name, figure in drawn.items():
+        figure.savefig(folder / "plots" / f"{name.lower().replace(' ', '_')}.png", dpi=_DPI)
     write_text(folder / "report.json", json.dumps(report.as_dict(), indent=2) + "\n")
     write_text(folder / "report.md", markdown(report))
-    write_text(folder / "report.html", html_page(report))
+    write_text(folder / "report.html", html_page(report, drawn))
 
 
 def _method_report(

@@ -4,7 +4,7 @@ manifest.json      what was asked for; a run is never continued with anything el
 environment.json   versions and machine that it was started with
 rows.jsonl         one line per image, appended and flushed to the disk
 images/KEY.png     written before the image's line; KEY is the hash of prompt, seed and configuration
-report.*           made of all these, see `spatialguide.evaluation.report`
+report.*, plots/   made of all these, see `spatialguide.evaluation.report`
 """
 
 from __future__ import annotations

@@ -1,0 +1,136 @@
+"""Backends for real pipelines, loaded from folders of small random ones that the tests save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from spatialguide import SpatialGuide
+from spatialguide.errors import ConfigError, PluginError
+from spatialguide.registry import Registry
+from tests.conftest import make_pipeline
+
+PROMPT = "a cat to the left of a dog"
+SIZE = {"width": 32, "height": 32, "steps": 2}
+
+
+def make_sdxl(tokenizer: Any) -> StableDiffusionXLPipeline:
+    """SDXL in miniature: two text encoders side by side, pooled text and sizes as added conditions, three levels."""
+    torch.manual_seed(0)
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, **sizes, **ends)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16, 32, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 5),
+        attention_head_dim=2,
+        cross_attention_dim=32,
+        norm_num_groups=8,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=16 + 6 * 8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+    return StableDiffusionXLPipeline(
+        vae, CLIPTextModel(config), CLIPTextModelWithProjection(config), tokenizer, tokenizer, unet, scheduler
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("pipelines")
+    found = {name: place / name for name in ("sd", "v", "sdxl")}
+    make_pipeline(tokenizer).save_pretrained(found["sd"])
+    make_pipeline(tokenizer, "v_prediction").save_pretrained(found["v"])
+    make_sdxl(tokenizer).save_pretrained(found["sdxl"])
+    return found
+
+
+def guide_of(backend: str, folder: Path, **options: Any) -> SpatialGuide:
+    return SpatialGuide(backend=backend, backend_options={"model": str(folder), "local_files_only": True, **options}, **SIZE)
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind"),
+    [("sd15", "sd"), ("sd21", "sd"), ("sd21_768", "v"), ("sdxl", "sdxl"), ("unet", "sd"), ("unet", "sdxl")],
+)
+def test_a_folder_is_loaded_and_guided(folders: dict[str, Path], backend: str, kind: str) -> None:
+    guide = guide_of(backend, folders[kind])
+    plain, guided = guide(PROMPT, guided=False), guide(PROMPT)
+    assert len(guided.trace.steps) == 2
+    assert guided.trace.skipped == 0
+    assert guided.images[0].size == (32, 32)
+    assert not np.array_equal(np.asarray(plain.images[0]), np.asarray(guided.images[0]))
+
+
+def test_both_text_encoders_of_sdxl_are_bound(folders: dict[str, Path]) -> None:
+    guide = guide_of("sdxl", folders["sdxl"])
+    layers = guide.backend.layers(guide.pipeline)
+    assert layers.levels["coarse"] == tuple(f"up_blocks.0.attentions.1.transformer_blocks.{n}.attn2" for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"channels_last": True}, {"attention_slicing": True}])
+def test_options_that_change_nothing_but_the_cost(folders: dict[str, Path], options: dict[str, Any]) -> None:
+    guide = guide_of("sd15", folders["sd"], **options)
+    result = guide(PROMPT)
+    assert result.trace.skipped == 0
+    assert len(result.trace.steps) == 2
+    usual = np.asarray(guide_of("sd15", folders["sd"])(PROMPT).images[0]).astype(int)
+    assert np.abs(np.asarray(result.images[0]).astype(int) - usual).mean() < 3
+
+
+def test_a_size_of_none_is_the_pipelines_own(folders: dict[str, Path]) -> None:
+    options = {"model": str(folders["sd"]), "local_files_only": True}
+    assert SpatialGuide(backend="unet", backend_options=options, steps=1)(PROMPT).images[0].size == (64, 64)
+
+
+def test_textual_inversion_and_channels(folders: dict[str, Path], tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"<sks>": torch.randn(32)}, tmp_path / "sks.safetensors")
+    guide = guide_of("sd15", folders["sd"], textual_inversions=[str(tmp_path / "sks.safetensors")])
+    assert "<sks>" in guide.pipeline.tokenizer.get_vocab()
+    assert guide("a <sks> cat to the left of a dog").trace.steps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "float8"}, "backend_options: 'dtype'"),
+        ({"modell": "x"}, "unknown key 'modell'. Did you mean 'model'"),
+        ({"loras": [{"path": "x"}]}, "backend_options: 'loras.0.model'"),
+    ],
+)
+def test_options_that_are_wrong_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        _ = SpatialGuide(backend="sd15", backend_options=options).backend
+    assert message in str(error.value)
+
+
+def test_a_model_is_needed_and_one_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="backend_options: 'model'"):
+        _ = SpatialGuide(backend="unet").backend
+    options = {"model": str(tmp_path / "none"), "local_files_only": True}
+    with pytest.raises(PluginError, match="backend 'sd15' of distribution 'spatialguide' raised"):
+        SpatialGuide(backend="sd15", backend_options=options)(PROMPT)
+
+
+def test_every_backend_is_registered() -> None:
+    assert {"tiny", "sd15", "sd21", "sd21_768", "sdxl", "unet"} <= set(Registry().names("backends"))
