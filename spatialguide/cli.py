@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from spatialguide.errors import SpatialGuideError
-from spatialguide.evaluation.commands import bench, score
+from spatialguide.evaluation.commands import bench
+from spatialguide.evaluation.score_commands import score
 from spatialguide.options import (
     BackendOption,
     ConfigOption,

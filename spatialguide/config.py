@@ -36,6 +36,10 @@ class GuidanceConfig(BaseModel):
         each layer's own resolution.
     settle: in mode "relative", scale the correction by how far the worst relation is from holding with
         `settle_margin`, so that it fades out once the scene is right.
+    patience: stop guiding an image once its relations have held with `settle_margin` at this many guided steps in a row;
+        None never stops.
+    every: guide only every so-manieth step of the window.
+    checkpointing: store less for the backward pass and compute it again: less memory, slower.
     """
 
     model_config = _STRICT
@@ -46,6 +50,9 @@ class GuidanceConfig(BaseModel):
     map_size: int | None = Field(default=None, ge=4)
     settle: bool = True
     settle_margin: float = Field(default=0.25, gt=0)
+    patience: int | None = Field(default=None, ge=1)
+    every: int = Field(default=1, ge=1)
+    checkpointing: bool = False
 
     @field_validator("window")
     @classmethod

@@ -9,6 +9,7 @@ combined prediction moves by exactly that correction, whatever the pipeline, sch
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,10 +29,11 @@ from spatialguide.scene import Scene
 from spatialguide.trace import ImageStep, Step, Trace
 
 _ATTACHED = "_spatialguide_attached"
+_LOSS_SCALE = 2.0**10
 
 
 @dataclass
-class _Pending:
+class Pending:
     """A guided call between its two hooks."""
 
     observer: AttentionObserver
@@ -61,8 +63,11 @@ class Guidance:
     losses: LossSum
     config: GuidanceConfig
     trace: Trace
-    _pending: _Pending | None = None
+    _pending: Pending | None = None
     _nested: bool = False
+    #: Per image, at how many guided steps in a row its relations have held; None at the start of a generation.
+    _held: Tensor | None = None
+    _last_index: int = -1
 
     @contextmanager
     def attached(self) -> Iterator[Trace]:
@@ -71,7 +76,7 @@ class Guidance:
         Raises:
             UnsupportedPipelineError: the pipeline cannot be guided, or is guided already.
         """
-        denoiser: nn.Module = self.pipeline.unet
+        denoiser: Any = self.pipeline.unet
         if getattr(denoiser, _ATTACHED, False):
             raise UnsupportedPipelineError("this pipeline is guided already: leave the other attach() block first")
         trainable = [p for p in denoiser.parameters() if p.requires_grad]
@@ -80,6 +85,9 @@ class Guidance:
             denoiser.register_forward_hook(self._after, with_kwargs=True, always_call=True),
         ]
         setattr(denoiser, _ATTACHED, True)
+        checkpointing = self.config.checkpointing and not denoiser.is_gradient_checkpointing
+        if checkpointing:
+            denoiser.enable_gradient_checkpointing()
         for parameter in trainable:
             parameter.requires_grad_(False)
         grad_before = torch.is_grad_enabled()
@@ -92,6 +100,8 @@ class Guidance:
             for handle in handles:
                 handle.remove()
             delattr(denoiser, _ATTACHED)
+            if checkpointing:
+                denoiser.disable_gradient_checkpointing()
             for parameter in trainable:
                 parameter.requires_grad_(True)
 
@@ -132,7 +142,7 @@ class Guidance:
         observer = AttentionObserver(denoiser, self.layers)
         observer.__enter__()
         call["sample"] = call["sample"].detach().requires_grad_()
-        self._pending = _Pending(observer, call["sample"], timestep, index, unconditional)
+        self._pending = Pending(observer, call["sample"], timestep, index, unconditional)
         return (), call
 
     def _after(self, denoiser: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -158,19 +168,14 @@ class Guidance:
 
     # --- the step ----------------------------------------------------------------------------------------------
 
-    def _correction(self, pending: _Pending, conditional: Tensor) -> Tensor:
+    def _correction(self, pending: Pending, conditional: Tensor) -> Tensor:
         """The step on one screen: maps, statistics, terms, gradient, correction; recorded in the trace."""
         with torch.enable_grad():
-            scored = self.losses(pending.observer, self.scenes, self.bindings, pending.sample)
-            needed = self._needed(scored)
-            # Half-precision gradients underflow: scale the loss up and the gradient down again.
-            scale = 1.0 if pending.sample.dtype == torch.float32 else 2.0**10
-            if scored.total.requires_grad and needed.any():
-                (gradient,) = torch.autograd.grad(scored.total * scale, pending.sample)
-            else:
-                gradient = torch.zeros_like(pending.sample)
+            scored = self._scored(pending)
+            needed = self._needed(scored) * ~self._finished(scored)
+            gradient = self._gradient(scored, pending.sample, needed)
         # The first channels are the latents; inpainting models append a mask and a masked image.
-        gradient = gradient[:, : conditional.shape[1]].float() / scale
+        gradient = gradient[:, : conditional.shape[1]]
         finite = scored.finite & gradient.flatten(1).isfinite().all(dim=1)
         gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, torch.zeros_like(gradient))
         correction = self._scaled(gradient, pending, conditional) * needed.view(-1, 1, 1, 1)
@@ -179,13 +184,39 @@ class Guidance:
         self._record(pending, scored.images, gradient, correction, finite)
         return correction
 
+    def _scored(self, pending: Pending) -> Scored:
+        return self.losses(pending.observer, self.scenes, self.bindings, pending.sample)
+
+    def _gradient(self, scored: Scored, sample: Tensor, needed: Tensor) -> Tensor:
+        """Of the loss with respect to what the denoiser received, float32; zero where no image needs it."""
+        if not scored.total.requires_grad or not needed.any():
+            return torch.zeros_like(sample, dtype=torch.float32)
+        # Half-precision gradients underflow: scale the loss up and the gradient down again.
+        scale = 1.0 if sample.dtype == torch.float32 else _LOSS_SCALE
+        (gradient,) = torch.autograd.grad(scored.total * scale, sample)
+        return gradient.float() / scale
+
     def _needed(self, scored: Scored) -> Tensor:
         """Share of the full correction that each image still needs, in [0, 1]."""
         if self.config.mode == "relative" and self.config.settle:
             return scored.unmet(self.config.settle_margin)
         return torch.ones(len(scored.images), device=scored.total.device)
 
-    def _scaled(self, gradient: Tensor, pending: _Pending, conditional: Tensor) -> Tensor:
+    def _finished(self, scored: Scored) -> Tensor:
+        """Images whose relations have held for so many guided steps that they need no more guidance; counts this step."""
+        unmet = scored.unmet(self.config.settle_margin) > 0
+        held = torch.zeros(len(unmet), device=unmet.device) if self._held is None else self._held
+        nothing_to_guide = torch.tensor([image is None for image in scored.images], device=unmet.device)
+        finished = self._has_finished(held) | nothing_to_guide
+        held = torch.where(nothing_to_guide, torch.full_like(held, float("inf")), held)
+        # Once finished stays finished, so that an image does not depend on the others in its batch.
+        self._held = torch.where(finished, held, torch.where(unmet, torch.zeros_like(held), held + 1))
+        return finished
+
+    def _has_finished(self, held: Tensor) -> Tensor:
+        return held >= (self.config.patience or float("inf"))
+
+    def _scaled(self, gradient: Tensor, pending: Pending, conditional: Tensor) -> Tensor:
         kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
         if self.config.mode == "relative":
             scale = float(self.pipeline.guidance_scale)
@@ -194,7 +225,7 @@ class Guidance:
         return paper_correction(gradient, self.config.strength, kind, alpha)
 
     def _record(
-        self, pending: _Pending, images: list[ImageStep | None], gradient: Tensor, correction: Tensor, finite: Tensor
+        self, pending: Pending, images: list[ImageStep | None], gradient: Tensor, correction: Tensor, finite: Tensor
     ) -> None:
         sizes = zip(norms(gradient).flatten().tolist(), norms(correction).flatten().tolist(), finite.tolist(), strict=True)
         rows = [
@@ -213,7 +244,13 @@ class Guidance:
         run = getattr(self.pipeline, "num_timesteps", len(timesteps))
         progress = (index - (len(timesteps) - run)) / run
         start, stop = self.config.window
-        return index if start <= progress < stop else None
+        if index < self._last_index:  # another generation inside the same block
+            self._held = None
+        self._last_index = index
+        if not start <= progress < stop or (self._held is not None and bool(self._has_finished(self._held).all())):
+            return None
+        first = len(timesteps) - run + math.ceil(start * run)
+        return index if (index - first) % self.config.every == 0 else None
 
     def _parts(self) -> int:
         """How many parts the pipeline's batch has: with classifier-free guidance two, without it one."""

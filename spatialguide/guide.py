@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -103,9 +104,8 @@ class SpatialGuide:
     def with_config(self, config: GuideConfig) -> SpatialGuide:
         """A guide with another configuration and the same plugins; it shares this one's model where both draw with the same."""
         other = SpatialGuide(config, registry=self.registry)
-        sampler = ("backend", "backend_options", "scheduler", "scheduler_options")
-        if all(getattr(config, name) == getattr(self.config, name) for name in sampler):
-            other.backend, other.pipeline = self.backend, self.pipeline
+        if all(getattr(config, name) == getattr(self.config, name) for name in ("backend", "backend_options")):
+            other.backend, other._loaded = self.backend, self._loaded
         return other
 
     # --- what the prompt says ------------------------------------------------------------------------------------
@@ -306,17 +306,24 @@ class SpatialGuide:
         return backend
 
     @cached_property
+    def _loaded(self) -> Any:
+        """The pipeline as the backend made it; guides made by `with_config` share it."""
+        return self.registry.call("backends", self.config.backend, self.backend.load)
+
+    @cached_property
     def pipeline(self) -> Any:
         """The backend's pipeline, loaded on first use, with the configured scheduler.
 
         Raises:
             ConfigError: diffusers has no such scheduler.
         """
-        pipeline = self.registry.call("backends", self.config.backend, self.backend.load)
-        if self.config.scheduler is not None:
-            from spatialguide.schedulers import make_scheduler
+        if self.config.scheduler is None:
+            return self._loaded
+        from spatialguide.schedulers import make_scheduler
 
-            pipeline.scheduler = make_scheduler(self.config.scheduler, pipeline.scheduler, self.config.scheduler_options)
+        # Another pipeline around the same parts, so that guides that share them may have schedulers of their own.
+        pipeline = copy(self._loaded)
+        pipeline.scheduler = make_scheduler(self.config.scheduler, pipeline.scheduler, self.config.scheduler_options)
         return pipeline
 
     def __call__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from spatialguide.scene import Scene
 
 PROMPT = "a cat to the left of a dog"
 SCENE = scene_from_triples(PROMPT, [("cat", "left_of", "dog")])
+HELD = SCENE.model_copy(update={"relations": (SCENE.relations[0].model_copy(update={"predicate": "held"}),)})
 OTHER_PROMPT = "a bus above a red car and a bird"
 OTHER_SCENE = scene_from_triples(OTHER_PROMPT, [("bus", "above", "car"), ("bus", "above", "bird")])
 
@@ -133,6 +135,82 @@ def test_only_steps_inside_the_window_are_guided(random_pipeline: StableDiffusio
     with guide(window=(0.25, 0.75)).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
         draw(random_pipeline, num_inference_steps=8)
     assert [step.index for step in trace.steps] == [2, 3, 4, 5]
+
+
+def test_every_second_step(random_pipeline: StableDiffusionPipeline) -> None:
+    with guide(every=2, window=(0.25, 1.0)).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        draw(random_pipeline, num_inference_steps=8)
+    assert [step.index for step in trace.steps] == [2, 4, 6]
+
+
+def satisfied(steps: list[bool]) -> Registry:
+    """A registry whose relation `held` holds, step by step, as it is told; then it does not."""
+    calls = iter(steps)
+
+    @dataclass(frozen=True)
+    class Held:
+        name: str = "held"
+        phrases: tuple[str, ...] = ()
+        grounds: int = 1
+        converse: str | None = None
+        direction: tuple[float, float] | None = None
+
+        def distance(self, subject: Any, ground: Any) -> Any:
+            return (subject - ground)[..., 0] * 0 + (1.0 if next(calls, False) else -1.0)
+
+    class Plugin:
+        @hookimpl
+        def spatialguide_relations(self, register: Any) -> None:
+            register("held", Held())
+
+    registry = Registry()
+    registry.add(Plugin())
+    return registry
+
+
+@pytest.mark.parametrize(
+    ("holds", "guided"),
+    [
+        ([True] * 6, [0, 1]),  # two in a row, and no more is observed
+        ([True, False, True, True, True, True], [0, 1, 2, 3]),
+        ([False] * 6, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_patience_stops_once_the_relations_have_held(
+    random_pipeline: StableDiffusionPipeline, holds: list[bool], guided: list[int]
+) -> None:
+    chosen = SpatialGuide(registry=satisfied(holds), guidance={"window": (0.0, 1.0), "patience": 2}, losses={"presence": {}})
+    with chosen.attach(random_pipeline, PROMPT, scene=HELD) as trace:
+        draw(random_pipeline, num_inference_steps=6)
+    assert [step.index for step in trace.steps] == guided
+    corrections = [step.images[0].correction_norm for step in trace.steps]
+    assert [norm > 0 for norm in corrections] == [not held for held in holds[: len(guided)]]
+
+
+def test_another_generation_in_the_block_starts_anew(random_pipeline: StableDiffusionPipeline) -> None:
+    chosen = SpatialGuide(
+        registry=satisfied([True] * 9), guidance={"window": (0.0, 1.0), "patience": 1}, losses={"presence": {}}
+    )
+    with chosen.attach(random_pipeline, PROMPT, scene=HELD) as trace:
+        draw(random_pipeline)
+        draw(random_pipeline)
+    assert [step.index for step in trace.steps] == [0, 0]
+
+
+def test_checkpointing_gives_the_same_image_and_is_taken_back(random_pipeline: StableDiffusionPipeline) -> None:
+    latents, norms = [], []
+    for checkpointing in (False, True):
+        with guide(checkpointing=checkpointing).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+            assert random_pipeline.unet.is_gradient_checkpointing == checkpointing
+            latents.append(draw(random_pipeline))
+        assert not random_pipeline.unet.is_gradient_checkpointing
+        norms.append([step.images[0].gradient_norm for step in trace.steps])
+    assert torch.allclose(*latents, atol=1e-4)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    random_pipeline.unet.enable_gradient_checkpointing()
+    with guide(checkpointing=True).attach(random_pipeline, PROMPT, scene=SCENE):
+        pass
+    assert random_pipeline.unet.is_gradient_checkpointing
 
 
 @pytest.mark.parametrize("kind", [PNDMScheduler, HeunDiscreteScheduler, EulerDiscreteScheduler])

@@ -1,17 +1,14 @@
-"""`spatialguide bench` and `spatialguide score`: what measures."""
+"""`spatialguide bench`: what measures."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
 from spatialguide.config import PRESETS, GuideConfig, load_config, make_config
 from spatialguide.options import (
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from spatialguide.evaluation.study import Kind, Method
 
 bench = typer.Typer(help="Benchmarks that print tables and write reports.", no_args_is_help=True)
-score = typer.Typer(help="Score results that you have, by the publications' own rules.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="Benchmark: visor, multi, t2i, geneval, or one of a plugin.")]
 BenchmarkOption = Annotated[
@@ -198,6 +194,35 @@ def bench_report(
     _print(report, folder, as_json)
 
 
+@bench.command("cost")
+def bench_cost(
+    architectures: Annotated[str, typer.Option(help="Separated by commas: sd15, sd21, sdxl.")] = "sd15,sd21,sdxl",
+    rounds: Annotated[int, typer.Option(help="Steps of each kind; the median counts.", min=1)] = 3,
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Time plain and guided steps in turn on full-size architectures with random weights, with their peak memory."""
+    _prepare()
+    names = [name.strip() for name in architectures.split(",") if name.strip()]
+    chosen = settings(config, preset, assignments=assignments)
+    import torch
+
+    from spatialguide.evaluation.architectures import ARCHITECTURES
+    from spatialguide.evaluation.cost import cost_table, measure
+    from spatialguide.registry import default_registry
+
+    unknown = [name for name in names if name not in ARCHITECTURES]
+    if unknown or not names:
+        raise typer.BadParameter(f"--architectures takes some of {', '.join(ARCHITECTURES)}, not '{architectures}'")
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise typer.BadParameter(f"--dtype takes float32, float16 or bfloat16, not '{dtype}'")
+    costs = measure(names, chosen, default_registry(), dtype=getattr(torch, dtype), rounds=rounds, console=err)
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    out.print(cost_table(costs, f"One step, batch of two, {dtype}, {where}"))
+
+
 @bench.command("parser")
 def bench_parser(
     gold: Annotated[Path | None, typer.Option(help="Gold prompts as JSON lines; the project's own by default.")] = None,
@@ -252,64 +277,6 @@ def targets(
     out.print(terminal(report))
     accuracy = measured.visor_targets(report.of(BASELINE).scores, report.of(GUIDED).scores)
     out.print(measured.targets_table([*accuracy, *measured.identity_targets(config), *found]))
-
-
-@score.command("visor")
-def score_visor(
-    detections: Annotated[Path | None, typer.Option(help="Detection results in the publishers' JSON format.")] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of images PROMPT_IMAGE.png, such as 0_3.png, to detect objects in.")
-    ] = None,
-    detector: Annotated[str, typer.Option(help="Detector for --images: see `spatialguide plugins`.")] = "owlvit",
-    detector_option: Annotated[
-        list[str] | None, typer.Option("--detector-option", help="Option of the detector, key=value, such as model=FOLDER.")
-    ] = None,
-    write: Annotated[Path | None, typer.Option(help="Write what was detected in --images, in the publishers' format.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Another method's results on the same prompts.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print VISOR's figures for detections or images; prompts are numbered as SR2D numbers them."""
-    say_warnings(quiet=False)
-    from spatialguide import files
-    from spatialguide.evaluation import visor as scorer
-    from spatialguide.evaluation.prompts import bundled_names, sr2d
-
-    if (detections is None) == (images is None):
-        raise typer.BadParameter("give either --detections or --images")
-    if write is not None and images is None:
-        raise typer.BadParameter("--write belongs to --images")
-    prompts = sr2d(bundled_names("coco"))
-    if images is not None:
-        silence_libraries()
-        from spatialguide.evaluation.detection import make_detector
-        from spatialguide.evaluation.visor_images import detect_folder
-        from spatialguide.registry import default_registry
-
-        found = make_detector(default_registry(), detector, pairs(detector_option))
-        results = detect_folder(images, prompts, found, console=err)
-        if write is not None:
-            files.write_text(write, json.dumps(results))
-    elif detections is not None:
-        results = scorer.read_detections(detections)
-    scores = scorer.score_detections(results, prompts)
-    comparison = scorer.compare_detections(scorer.read_detections(against), results, prompts) if against else None
-    if as_json:
-        typer.echo(json.dumps({**asdict(scores), "comparison": asdict(comparison) if comparison else None}))
-        return
-    # The publishers' order of columns: cond before uncond.
-    oa, uncond, cond, *rest = scores.intervals
-    intervals = (oa, cond, uncond, *rest)
-    table = Table(title=f"VISOR, {escape(str(detections or images))} (percent)", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("", "OA", "cond", "uncond", *(str(n + 1) for n in range(len(rest))), "images"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    figures = (scores.oa, scores.cond, scores.uncond, *scores.at_least)
-    table.add_row("VISOR", *(f"{figure:.2f}" for figure in figures), str(scores.images))
-    table.add_row("95% from", *(f"{interval.low:.1f}" for interval in intervals), style="dim")
-    table.add_row("95% to", *(f"{interval.high:.1f}" for interval in intervals), style="dim")
-    out.print(table)
-    if comparison is not None:
-        sign = f"{comparison.difference:+.2f} ({comparison.interval}), p = {comparison.p_value:.4f}"
-        out.print(f"VISOR_uncond against {escape(str(against))}: {sign}", highlight=False)
 
 
 def _prepare() -> None:

@@ -23,7 +23,23 @@ Kind = Literal["benchmark", "sweep", "ablation"]
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Windows that an ablation tries: ever longer ones from the noisiest step on, and one without the first fifth.
 WINDOWS = ((0.0, 0.2), (0.0, 0.4), (0.0, 0.6), (0.0, 0.8), (0.0, 1.0), (0.2, 0.8))
-GRIDS = ("terms", "levels", "activations", "windows")
+GRIDS = ("terms", "levels", "activations", "windows", "schedulers")
+#: Samplers that people use, with their usual steps on a model of this kind, and options.
+SCHEDULERS: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "DDPM": ("DDPMScheduler", 50, {}),
+    "DDIM": ("DDIMScheduler", 20, {}),
+    "PNDM": ("PNDMScheduler", 20, {"skip_prk_steps": True}),
+    "LMS": ("LMSDiscreteScheduler", 20, {}),
+    "Euler": ("EulerDiscreteScheduler", 20, {}),
+    "Euler ancestral": ("EulerAncestralDiscreteScheduler", 20, {}),
+    "Heun": ("HeunDiscreteScheduler", 10, {}),
+    "DPM++ 2M": ("DPMSolverMultistepScheduler", 20, {}),
+    "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", 20, {"use_karras_sigmas": True}),
+    "DPM++ 2M SDE": ("DPMSolverMultistepScheduler", 20, {"algorithm_type": "sde-dpmsolver++"}),
+    "UniPC": ("UniPCMultistepScheduler", 20, {}),
+    "LCM": ("LCMScheduler", 8, {}),
+    "DEIS": ("DEISMultistepScheduler", 20, {}),
+}
 #: 2^5 subsets are as many as one table holds.
 _MOST_TERMS = 5
 
@@ -123,12 +139,13 @@ def ablation_methods(config: GuideConfig, registry: Registry, grids: Sequence[st
 
     Args:
         grids: of "terms" (every subset of the configured loss terms), "levels" (each attention level alone, and all),
-            "activations" (all that a term offers) and "windows" (parts of the sampling steps).
+            "activations" (all that a term offers), "windows" (parts of the sampling steps) and "schedulers" (the one part of
+            the sampler that this changes: their gain is against the plain model under the configured scheduler).
 
     Raises:
         ConfigError: an unknown grid, or more terms than a table holds.
     """
-    makers = {"terms": _terms, "levels": _levels, "activations": _activations, "windows": _windows}
+    makers = {"terms": _terms, "levels": _levels, "activations": _activations, "windows": _windows, "schedulers": _schedulers}
     unknown = [grid for grid in grids if grid not in makers]
     if unknown:
         raise ConfigError(f"no grid is called '{unknown[0]}'. Known: {', '.join(GRIDS)}")
@@ -182,6 +199,13 @@ def _activations(config: GuideConfig, registry: Registry) -> dict[str, GuideConf
 
 def _windows(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
     return {f"{start:.0%} to {stop:.0%}": _with_guidance(config, window=(start, stop)) for start, stop in WINDOWS}
+
+
+def _schedulers(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
+    return {
+        setting: config.model_copy(update={"scheduler": name, "steps": steps, "scheduler_options": options})
+        for setting, (name, steps, options) in SCHEDULERS.items()
+    }
 
 
 def _with_option(config: GuideConfig, option: str, values: Mapping[str, Any]) -> GuideConfig:

@@ -12,6 +12,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from spatialguide import SpatialGuide
+from spatialguide.config import make_config
 from spatialguide.evaluation.prompts import sample_prompts
 from spatialguide.evaluation.visor import score_image, visor_scores
 from spatialguide.registry import Registry
@@ -152,6 +153,19 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
     difference = np.abs(np.asarray(together.images[1]).astype(int) - np.asarray(alone.images[0]).astype(int))
     # Matrix products of other sizes round differently; an 8-bit picture hardly shows it.
     assert np.percentile(difference, 99) <= 2
+
+
+def test_guides_share_a_model_and_not_a_scheduler() -> None:
+    guide = SpatialGuide(steps=3)
+    alone = np.asarray(guide("a cat above a dog", guided=False).images[0])
+    other = guide.with_config(make_config(steps=3, scheduler="EulerDiscrete"))
+    assert other.pipeline.unet is guide.pipeline.unet
+    different = np.asarray(other("a cat above a dog", guided=False).images[0])
+    assert type(guide.pipeline.scheduler).__name__ == "DDIMScheduler"
+    assert type(guide.pipeline.components["scheduler"]).__name__ == "DDIMScheduler"
+    assert np.array_equal(alone, np.asarray(guide("a cat above a dog", guided=False).images[0]))
+    assert np.array_equal(alone, np.asarray(other.with_config(guide.config)("a cat above a dog", guided=False).images[0]))
+    assert not np.array_equal(alone, different)
 
 
 @pytest.mark.parametrize("scheduler", ["DDIM", "DDPM", "EulerDiscrete", "DPMSolverMultistep", "PNDM"])

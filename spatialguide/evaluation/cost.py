@@ -1,0 +1,195 @@
+"""What a guided step costs: seconds and peak memory on full-size architectures, alternating with plain steps."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from spatialguide.config import GuideConfig
+from spatialguide.evaluation.architectures import ARCHITECTURES, Architecture, conditions, make_unet
+from spatialguide.evaluation.memory import PeakMemory
+from spatialguide.guidance import Guidance, Pending
+from spatialguide.losses import LossSum, Scored, make_terms
+from spatialguide.observer import decoder_layers
+from spatialguide.records import scene_from_triples
+from spatialguide.registry import Registry
+from spatialguide.trace import Trace
+
+PROMPT = "a cat to the left of a dog"
+#: Where those words stand among CLIP's tokens.
+BINDING = ((2,), (8,))
+PARTS = ("forward", "statistics", "backward")
+#: The whole of a guided step, whatever the maps of random weights say.
+_WHOLE = {"window": (0.0, 1.0), "settle": False, "patience": None, "every": 1}
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Median seconds and peak bytes above the loaded weights of one step, in classifier-free guidance's batch of two."""
+
+    seconds: float
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class ArchitectureCost:
+    """One architecture's steps. variants: by name. parts: seconds of a guided step's parts, both forwards as one."""
+
+    name: str
+    plain: StepCost
+    variants: dict[str, StepCost]
+    parts: dict[str, float]
+
+
+@dataclass
+class _Timed(Guidance):
+    """Guidance that times its parts."""
+
+    parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+
+    def _scored(self, pending: Pending) -> Scored:
+        scored: Scored = self._timed("statistics", lambda: Guidance._scored(self, pending))
+        return scored
+
+    def _gradient(self, scored: Scored, sample: Tensor, needed: Tensor) -> Tensor:
+        gradient: Tensor = self._timed("backward", lambda: Guidance._gradient(self, scored, sample, needed))
+        return gradient
+
+    def _timed(self, part: str, action: Callable[[], Any]) -> Any:
+        _wait(self.pipeline.unet.device)
+        began = time.perf_counter()
+        result = action()
+        _wait(self.pipeline.unet.device)
+        self.parts[part] += time.perf_counter() - began
+        return result
+
+
+def measure(
+    names: Sequence[str],
+    config: GuideConfig,
+    registry: Registry,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    rounds: int = 3,
+    console: Console | None = None,
+) -> list[ArchitectureCost]:
+    """Time plain and guided steps in turn, after one of each that is not counted.
+
+    Args:
+        names: of ARCHITECTURES.
+        config: its guidance and losses are used.
+        rounds: steps of each kind; medians are reported.
+    """
+    place = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return [_measured(name, ARCHITECTURES[name], config, registry, dtype, place, rounds, console) for name in names]
+
+
+def _measured(
+    name: str,
+    architecture: Architecture,
+    config: GuideConfig,
+    registry: Registry,
+    dtype: torch.dtype,
+    device: torch.device,
+    rounds: int,
+    console: Console | None,
+) -> ArchitectureCost:
+    unet = make_unet(architecture, dtype, device)
+    call = conditions(architecture, 2, dtype, device)
+    shape = (1, unet.config.in_channels, architecture.side, architecture.side)
+    sample = torch.randn(shape, generator=torch.Generator(device).manual_seed(2), dtype=dtype, device=device).repeat(2, 1, 1, 1)
+    scheduler = SimpleNamespace(
+        timesteps=torch.tensor([500.0]),
+        config={"prediction_type": architecture.prediction},
+        alphas_cumprod=torch.full((1000,), 0.5),
+    )
+    pipeline = SimpleNamespace(unet=unet, scheduler=scheduler, guidance_scale=7.5, do_classifier_free_guidance=True)
+
+    def guidance(**changes: Any) -> _Timed:
+        return _Timed(
+            pipeline=pipeline,
+            scenes=[scene_from_triples(PROMPT, [("cat", "left_of", "dog")])],
+            bindings=[BINDING],
+            layers=decoder_layers(unet),
+            losses=LossSum(make_terms(config.losses, registry), registry.relations(), config.guidance.map_size),
+            config=config.guidance.model_copy(update={**_WHOLE, **changes}),
+            trace=Trace(),
+        )
+
+    kinds: dict[str, Callable[[], Any]] = {
+        "plain": nullcontext,
+        "strength 0": lambda: guidance(strength=0.0).attached(),
+        "guided": lambda: guidance().attached(),
+        "guided, checkpointing": lambda: guidance(checkpointing=True).attached(),
+    }
+    costs: dict[str, list[StepCost]] = {kind: [] for kind in kinds}
+
+    def run() -> float:
+        began = time.perf_counter()
+        with torch.no_grad():
+            unet(sample, torch.tensor(500.0, device=device), **call, return_dict=False)
+        _wait(device)
+        return time.perf_counter() - began
+
+    def step(kind: str) -> StepCost:
+        if console is not None:
+            console.print(f"{name}: {kind}", style="dim", highlight=False)
+        with PeakMemory(device) as memory, kinds[kind]():
+            seconds = run()
+        return StepCost(seconds, memory.used)
+
+    for number in range(rounds + 1):
+        for kind in kinds:
+            cost = step(kind)
+            if number:
+                costs[kind].append(cost)
+    timed = guidance()
+    with timed.attached():
+        whole = run()
+    timed.parts["forward"] = whole - sum(timed.parts.values())
+    medians = {kind: _median(found) for kind, found in costs.items()}
+    return ArchitectureCost(name, medians.pop("plain"), medians, timed.parts)
+
+
+def _median(costs: Sequence[StepCost]) -> StepCost:
+    memories = [cost.memory for cost in costs if cost.memory is not None]
+    memory = int(statistics.median(memories)) if memories else None
+    return StepCost(statistics.median(cost.seconds for cost in costs), memory)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def cost_table(costs: Sequence[ArchitectureCost], title: str) -> Table:
+    """For the terminal."""
+    columns = ("architecture", "step", "s", "ratio", "peak GB", "extra GB", *PARTS)
+    table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
+    for cost in costs:
+        table.add_row(
+            cost.name, "plain", f"{cost.plain.seconds:.2f}", "", _gigabytes(cost.plain.memory), "", *[""] * len(PARTS)
+        )
+        for name, step in cost.variants.items():
+            extra = None if step.memory is None or cost.plain.memory is None else step.memory - cost.plain.memory
+            parts = [f"{cost.parts[part]:.2f}" if name == "guided" else "" for part in PARTS]
+            ratio = f"{step.seconds / cost.plain.seconds:.2f}"
+            table.add_row("", name, f"{step.seconds:.2f}", ratio, _gigabytes(step.memory), _gigabytes(extra), *parts)
+        table.add_section()
+    return table
+
+
+def _gigabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e9:.2f}"
