@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spatialguide.config import GuideConfig, TermConfig, load_config, make_config
 from spatialguide.contracts import Backend, Layers
 from spatialguide.errors import (
+    BindingError,
     InvalidPluginError,
     NoRelationError,
     ObjectWarning,
@@ -227,6 +228,7 @@ class SpatialGuide:
         *,
         scene: Scene | Sequence[Scene] | None = None,
         layers: Layers | None = None,
+        tokens: Sequence[Sequence[Sequence[int]]] | None = None,
     ) -> Iterator[Trace]:
         """Guide a diffusers pipeline that the caller runs inside the block.
 
@@ -238,6 +240,8 @@ class SpatialGuide:
             prompt: the prompt or prompts that the pipeline will be called with, in order.
             scene: scenes made by hand; parsed from the prompts if not given.
             layers: attention layers to observe; the decoder's two coarsest levels if not given.
+            tokens: positions of each object's tokens, per prompt and object; by the pipeline's tokenizers if not given. For
+                prompt_embeds that are not the tokenizer's one-to-one encoding of the prompt.
 
         The configuration's scheduler, steps and scale are not used: those are the caller's.
 
@@ -253,11 +257,20 @@ class SpatialGuide:
                 "attach() guides a call that you make, and the text encoder must not read the marks: "
                 "use scene = guide.parse(prompt), then attach(pipeline, scene.prompt, scene=scene) and pipeline(scene.prompt)"
             )
-        with self._attached(pipeline, self._scenes(prompts, scene), layers) as trace:
+        scenes = self._scenes(prompts, scene)
+        if tokens is not None and [len(each) for each in tokens] != [len(each.objects) for each in scenes]:
+            raise BindingError(f"tokens must hold positions for each object of each prompt: {[s.describe() for s in scenes]}")
+        with self._attached(pipeline, scenes, layers, tokens) as trace:
             yield trace
 
     @contextmanager
-    def _attached(self, pipeline: Any, scenes: tuple[Scene, ...], layers: Layers | None) -> Iterator[Trace]:
+    def _attached(
+        self,
+        pipeline: Any,
+        scenes: tuple[Scene, ...],
+        layers: Layers | None,
+        tokens: Sequence[Sequence[Sequence[int]]] | None = None,
+    ) -> Iterator[Trace]:
         from spatialguide.binding import bind, pipeline_tokenizers
         from spatialguide.guidance import Guidance, refuse_unsupported
         from spatialguide.losses import LossSum, make_terms
@@ -272,7 +285,7 @@ class SpatialGuide:
         guidance = Guidance(
             pipeline=pipeline,
             scenes=guided,
-            bindings=[bind(s, tokenizers) for s in guided],
+            bindings=[bind(s, tokenizers) for s in guided] if tokens is None else _positions(tokens),
             layers=layers or decoder_layers(pipeline.unet),
             losses=losses,
             config=self.config.guidance,
@@ -426,6 +439,10 @@ def _chunks(prompts: Iterable[str], size: int) -> Iterator[list[str]]:
     rest = iter(prompts)
     while chunk := list(islice(rest, size)):
         yield chunk
+
+
+def _positions(tokens: Sequence[Sequence[Sequence[int]]]) -> list[tuple[tuple[int, ...], ...]]:
+    return [tuple(tuple(positions) for positions in objects) for objects in tokens]
 
 
 def _fault(prompt: Any) -> str | None:

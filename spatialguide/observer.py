@@ -60,8 +60,13 @@ class AttentionObserver:
         found = {name: find_layer(self.denoiser, name) for _, name in self.layers}
         self._captures = {name: _Capture() for name in found}
         for name, layer in found.items():
-            for attribute, projection in (("query", layer.to_q), ("key", layer.to_k)):
-                self._handles.append(projection.register_forward_hook(self._recorder(self._captures[name], attribute)))
+            capture = self._captures[name]
+            self._handles.append(layer.to_q.register_forward_hook(self._recorder(capture, "query")))
+            self._handles.append(layer.to_k.register_forward_hook(self._recorder(capture, "key")))
+            if getattr(layer, "fused_projections", False):
+                # Keys and values come out of one projection, side by side.
+                recorder = self._recorder(capture, "key", parts=2)
+                self._handles.append(layer.to_kv.register_forward_hook(recorder))
         torch.set_grad_enabled(True)
         return self
 
@@ -75,12 +80,12 @@ class AttentionObserver:
             handle.remove()
         self._handles.clear()
 
-    def _recorder(self, capture: _Capture, attribute: str) -> Any:
+    def _recorder(self, capture: _Capture, attribute: str, parts: int = 1) -> Any:
         def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             # Gradient checkpointing runs the forward again in the backward: the first recording counts.
             if getattr(capture, attribute) is not None:
                 return
-            setattr(capture, attribute, output)
+            setattr(capture, attribute, output.chunk(parts, dim=-1)[0])
             if all(c.query is not None and c.key is not None for c in self._captures.values()):
                 # Nothing after the last observed layer can reach the loss, so it needs no graph.
                 torch.set_grad_enabled(False)
@@ -101,7 +106,9 @@ class AttentionObserver:
         found = {}
         for name, capture in self._captures.items():
             if capture.query is None or capture.key is None:
-                raise UnsupportedPipelineError(f"layer '{name}' did not run: fused projections? call unfuse_qkv_projections()")
+                raise UnsupportedPipelineError(
+                    f"layer '{name}' did not run: its attention processor does not call to_q and to_k"
+                )
             heads = find_layer(self.denoiser, name).heads
             maps = object_maps(capture.query[rows], capture.key[rows], heads, tokens)
             height, width = grid_of(maps.shape[-1], size)
@@ -163,7 +170,8 @@ def decoder_layers(denoiser: nn.Module) -> Layers:
     """Cross-attention layers of a UNet's decoder: the coarsest block that has any is "coarse", the next finer one "mid".
 
     For SD 1.x and 2.x these are up_blocks.1 and up_blocks.2, as in InfSplign. Where the coarsest block has many transformer
-    layers (SDXL's has thirty), the second to fourth of its middle attention serve both levels, as InfSplign has it.
+    layers (SDXL's has thirty), the second to fourth of its middle attention serve both levels, as InfSplign has it. So does
+    the only block that has any.
 
     Raises:
         UnsupportedPipelineError: the denoiser has no such layers.
@@ -179,7 +187,7 @@ def decoder_layers(denoiser: nn.Module) -> Layers:
     blocks = sorted(by_block, key=lambda block: int(block.rsplit(".", 1)[1]))
     if len(by_block[blocks[0]]) > MANY_LAYERS:
         return Layers(dict.fromkeys(("coarse", "mid"), _sampled(by_block[blocks[0]])))
-    return Layers({level: tuple(by_block[block]) for level, block in zip(("coarse", "mid"), blocks, strict=False)})
+    return Layers({"coarse": tuple(by_block[blocks[0]]), "mid": tuple(by_block[blocks[min(1, len(blocks) - 1)]])})
 
 
 def _sampled(names: list[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ COMPARED = sorted(SCHEDULERS.keys() - {"DPM++ 2M Karras"})
 
 
 def predicted_x0(scheduler: Any, output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
-    """By the scheduler's own conversion where it has one."""
+    """By the scheduler's own conversion where it has one; a copy of it, since a step changes it."""
+    scheduler = deepcopy(scheduler)
     if hasattr(scheduler, "convert_model_output"):
         scheduler._init_step_index(timestep)
         converted = scheduler.convert_model_output(output, sample=sample)

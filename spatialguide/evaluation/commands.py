@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
+from rich.status import Status
 
 from spatialguide.config import PRESETS, GuideConfig, load_config, make_config
 from spatialguide.options import (
@@ -218,7 +220,11 @@ def bench_cost(
         raise typer.BadParameter(f"--architectures takes some of {', '.join(ARCHITECTURES)}, not '{architectures}'")
     if dtype not in ("float32", "float16", "bfloat16"):
         raise typer.BadParameter(f"--dtype takes float32, float16 or bfloat16, not '{dtype}'")
-    costs = measure(names, chosen, default_registry(), dtype=getattr(torch, dtype), rounds=rounds, console=err)
+    costs = []
+    for name in names:
+        with err.status(f"{name}: making random weights") as shown:
+            say = partial(_measuring, shown, name)
+            costs.append(measure(name, chosen, default_registry(), dtype=getattr(torch, dtype), rounds=rounds, say=say))
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     out.print(cost_table(costs, f"One step, batch of two, {dtype}, {where}"))
 
@@ -277,6 +283,10 @@ def targets(
     out.print(terminal(report))
     accuracy = measured.visor_targets(report.of(BASELINE).scores, report.of(GUIDED).scores)
     out.print(measured.targets_table([*accuracy, *measured.identity_targets(config), *found]))
+
+
+def _measuring(shown: Status, name: str, kind: str) -> None:
+    shown.update(f"{name}: a step, {kind}")
 
 
 def _prepare() -> None:

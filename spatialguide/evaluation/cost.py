@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -76,91 +75,90 @@ class _Timed(Guidance):
 
 
 def measure(
-    names: Sequence[str],
+    name: str,
     config: GuideConfig,
     registry: Registry,
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
     rounds: int = 3,
-    console: Console | None = None,
-) -> list[ArchitectureCost]:
-    """Time plain and guided steps in turn, after one of each that is not counted.
+    say: Callable[[str], object] = lambda kind: None,
+) -> ArchitectureCost:
+    """Time plain and guided steps of an architecture in turn, after one of each that is not counted.
 
     Args:
-        names: of ARCHITECTURES.
+        name: of one of ARCHITECTURES.
         config: its guidance and losses are used.
         rounds: steps of each kind; medians are reported.
+        say: told what is measured next.
     """
     place = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return [_measured(name, ARCHITECTURES[name], config, registry, dtype, place, rounds, console) for name in names]
+    bench = _Bench(ARCHITECTURES[name], config, registry, dtype, place)
+    kinds: dict[str, Callable[[], Any]] = {
+        "plain": nullcontext,
+        "strength 0": lambda: bench.guidance(strength=0.0).attached(),
+        "guided": lambda: bench.guidance().attached(),
+        "guided, checkpointing": lambda: bench.guidance(checkpointing=True).attached(),
+    }
+    costs: dict[str, list[StepCost]] = {kind: [] for kind in kinds}
+    for number in range(rounds + 1):
+        for kind, around in kinds.items():
+            say(kind)
+            with PeakMemory(place) as memory, around():
+                seconds = bench.run()
+            if number:
+                costs[kind].append(StepCost(seconds, memory.used))
+    medians = {kind: _median(found) for kind, found in costs.items()}
+    return ArchitectureCost(name, medians.pop("plain"), medians, bench.parts())
 
 
-def _measured(
-    name: str,
-    architecture: Architecture,
-    config: GuideConfig,
-    registry: Registry,
-    dtype: torch.dtype,
-    device: torch.device,
-    rounds: int,
-    console: Console | None,
-) -> ArchitectureCost:
-    unet = make_unet(architecture, dtype, device)
-    call = conditions(architecture, 2, dtype, device)
-    shape = (1, unet.config.in_channels, architecture.side, architecture.side)
-    sample = torch.randn(shape, generator=torch.Generator(device).manual_seed(2), dtype=dtype, device=device).repeat(2, 1, 1, 1)
-    scheduler = SimpleNamespace(
-        timesteps=torch.tensor([500.0]),
-        config={"prediction_type": architecture.prediction},
-        alphas_cumprod=torch.full((1000,), 0.5),
-    )
-    pipeline = SimpleNamespace(unet=unet, scheduler=scheduler, guidance_scale=7.5, do_classifier_free_guidance=True)
+class _Bench:
+    """One architecture, ready to be called as a pipeline calls it at one step of classifier-free guidance."""
 
-    def guidance(**changes: Any) -> _Timed:
+    def __init__(
+        self, architecture: Architecture, config: GuideConfig, registry: Registry, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._config, self._device = config, device
+        self._unet = make_unet(architecture, dtype, device)
+        self._call = conditions(architecture, 2, dtype, device)
+        shape = (1, self._unet.config.in_channels, architecture.side, architecture.side)
+        noise = torch.randn(shape, generator=torch.Generator(device).manual_seed(2), dtype=dtype, device=device)
+        self._sample, self._timestep = noise.repeat(2, 1, 1, 1), torch.tensor(500.0, device=device)
+        self._losses = LossSum(make_terms(config.losses, registry), registry.relations(), config.guidance.map_size)
+        scheduler = SimpleNamespace(
+            timesteps=self._timestep[None].cpu(),
+            config={"prediction_type": architecture.prediction},
+            alphas_cumprod=torch.full((1000,), 0.5),
+        )
+        self._pipeline = SimpleNamespace(
+            unet=self._unet, scheduler=scheduler, guidance_scale=7.5, do_classifier_free_guidance=True
+        )
+
+    def guidance(self, **changes: Any) -> _Timed:
         return _Timed(
-            pipeline=pipeline,
+            pipeline=self._pipeline,
             scenes=[scene_from_triples(PROMPT, [("cat", "left_of", "dog")])],
             bindings=[BINDING],
-            layers=decoder_layers(unet),
-            losses=LossSum(make_terms(config.losses, registry), registry.relations(), config.guidance.map_size),
-            config=config.guidance.model_copy(update={**_WHOLE, **changes}),
+            layers=decoder_layers(self._unet),
+            losses=self._losses,
+            config=self._config.guidance.model_copy(update={**_WHOLE, **changes}),
             trace=Trace(),
         )
 
-    kinds: dict[str, Callable[[], Any]] = {
-        "plain": nullcontext,
-        "strength 0": lambda: guidance(strength=0.0).attached(),
-        "guided": lambda: guidance().attached(),
-        "guided, checkpointing": lambda: guidance(checkpointing=True).attached(),
-    }
-    costs: dict[str, list[StepCost]] = {kind: [] for kind in kinds}
-
-    def run() -> float:
+    def run(self) -> float:
+        """Seconds of one step."""
         began = time.perf_counter()
         with torch.no_grad():
-            unet(sample, torch.tensor(500.0, device=device), **call, return_dict=False)
-        _wait(device)
+            self._unet(self._sample, self._timestep, **self._call, return_dict=False)
+        _wait(self._device)
         return time.perf_counter() - began
 
-    def step(kind: str) -> StepCost:
-        if console is not None:
-            console.print(f"{name}: {kind}", style="dim", highlight=False)
-        with PeakMemory(device) as memory, kinds[kind]():
-            seconds = run()
-        return StepCost(seconds, memory.used)
-
-    for number in range(rounds + 1):
-        for kind in kinds:
-            cost = step(kind)
-            if number:
-                costs[kind].append(cost)
-    timed = guidance()
-    with timed.attached():
-        whole = run()
-    timed.parts["forward"] = whole - sum(timed.parts.values())
-    medians = {kind: _median(found) for kind, found in costs.items()}
-    return ArchitectureCost(name, medians.pop("plain"), medians, timed.parts)
+    def parts(self) -> dict[str, float]:
+        """Seconds of a guided step by part."""
+        timed = self.guidance()
+        with timed.attached():
+            whole = self.run()
+        return {**timed.parts, "forward": whole - sum(timed.parts.values())}
 
 
 def _median(costs: Sequence[StepCost]) -> StepCost:

@@ -1,0 +1,213 @@
+"""The pipelines and settings that people have: attached in three lines, guided, and afterwards as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from accelerate.hooks import attach_align_device_hook
+from conftest import make_pipeline, make_sdxl
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+
+from spatialguide import SpatialGuide
+from spatialguide.errors import BindingError
+from spatialguide.records import scene_from_triples
+
+PROMPT = "a cat to the left of a dog"
+SCENE = scene_from_triples(PROMPT, [("cat", "left_of", "dog")])
+STEPS = 4
+PICTURE = Image.new("RGB", (64, 64), "#88aacc")
+MASK = Image.new("L", (64, 64), 255)
+
+
+def latents_of(pipeline: Any, **call: Any) -> torch.Tensor:
+    usual = {"num_inference_steps": STEPS, "guidance_scale": 5.0, "output_type": "latent"}
+    if "prompt_embeds" not in call:
+        usual["prompt"] = PROMPT
+    seeded = torch.Generator().manual_seed(0)
+    return pipeline(**{**usual, **call}, generator=seeded).images
+
+
+def check(pipeline: Any, guided_steps: int = STEPS, **call: Any) -> None:
+    """Guided the image changes; after the block it is bit for bit what it was."""
+    pipeline.set_progress_bar_config(disable=True)
+    plain = latents_of(pipeline, **call)
+    guide = SpatialGuide(guidance={"window": (0.0, 1.0)})
+    with guide.attach(pipeline, PROMPT, scene=SCENE) as trace:
+        guided = latents_of(pipeline, **call)
+    assert len(trace.steps) == guided_steps
+    assert trace.skipped == 0
+    assert guided.isfinite().all()
+    assert not torch.equal(plain, guided)
+    assert torch.equal(plain, latents_of(pipeline, **call))
+
+
+def inpainting_unet() -> UNet2DConditionModel:
+    """Nine input channels: latents, mask, and the masked picture's latents."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=9,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=2,
+        cross_attention_dim=32,
+        norm_num_groups=8,
+    )
+
+
+def controlnet_for(unet: UNet2DConditionModel, halvings: int) -> ControlNetModel:
+    """One that does something: a new one's last layers are zero. halvings: from picture to latents."""
+    torch.manual_seed(0)
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8,) * (halvings + 1))
+    for block in controlnet.controlnet_down_blocks:
+        torch.nn.init.normal_(block.weight, std=0.1)
+    return controlnet
+
+
+CALLS: dict[str, dict[str, Any]] = {
+    "text to image": {},
+    "no classifier-free guidance": {"guidance_scale": 1.0},
+    "guidance_rescale": {"guidance_rescale": 0.7},
+    "negative prompt": {"negative_prompt": "blurry"},
+    "several images": {"num_images_per_prompt": 3},
+    "not square": {"height": 64, "width": 96},
+    "callback": {"callback_on_step_end": lambda pipeline, step, timestep, tensors: tensors},
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_calls_of_stable_diffusion(random_pipeline: StableDiffusionPipeline, call: dict[str, Any]) -> None:
+    check(random_pipeline, **call)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [{}, {"guidance_scale": 1.0}, {"num_images_per_prompt": 2, "negative_prompt": "blurry"}, {"original_size": (128, 128)}],
+    ids=["text to image", "no classifier-free guidance", "several images", "micro-conditions"],
+)
+def test_calls_of_stable_diffusion_xl(tokenizer: Any, call: dict[str, Any]) -> None:
+    check(make_sdxl(tokenizer), height=32, width=32, **call)
+
+
+def test_image_to_image(random_pipeline: StableDiffusionPipeline, tokenizer: Any) -> None:
+    pipeline = StableDiffusionImg2ImgPipeline(**random_pipeline.components, requires_safety_checker=False)
+    check(pipeline, guided_steps=2, image=PICTURE, strength=0.5)
+    large = StableDiffusionXLImg2ImgPipeline(**make_sdxl(tokenizer).components)
+    check(large, guided_steps=2, image=PICTURE.resize((32, 32)), strength=0.5)
+
+
+def test_inpainting(random_pipeline: StableDiffusionPipeline, tokenizer: Any) -> None:
+    # AutoencoderTiny cannot encode masked pictures: it has no distribution to sample from.
+    vae = make_sdxl(tokenizer).vae
+    parts = {**random_pipeline.components, "vae": vae}
+    sizes = {"image": PICTURE.resize((32, 32)), "mask_image": MASK.resize((32, 32)), "height": 32, "width": 32, "strength": 1.0}
+    check(StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False), **sizes)
+    check(StableDiffusionInpaintPipeline(**{**parts, "unet": inpainting_unet()}, requires_safety_checker=False), **sizes)
+    check(StableDiffusionXLInpaintPipeline(**make_sdxl(tokenizer).components), **sizes)
+
+
+def test_controlnet(random_pipeline: StableDiffusionPipeline, tokenizer: Any) -> None:
+    controlnet = controlnet_for(random_pipeline.unet, halvings=2)
+    pipeline = StableDiffusionControlNetPipeline(
+        **random_pipeline.components, controlnet=controlnet, requires_safety_checker=False
+    )
+    check(pipeline, image=PICTURE)
+    check(pipeline, image=PICTURE, guess_mode=True)
+    sdxl = make_sdxl(tokenizer)
+    large = StableDiffusionXLControlNetPipeline(**sdxl.components, controlnet=controlnet_for(sdxl.unet, halvings=1))
+    check(large, image=PICTURE.resize((32, 32)), height=32, width=32)
+
+
+def load_ip_adapter(pipeline: StableDiffusionPipeline) -> None:
+    torch.manual_seed(0)
+    layers, number = {}, 1
+    for name in pipeline.unet.attn_processors:
+        if name.endswith("attn2.processor"):
+            channels = pipeline.unet.get_submodule(name.removesuffix(".processor")).to_q.out_features
+            layers |= {f"{number}.to_{part}_ip.weight": torch.randn(channels, 32) for part in "kv"}
+            number += 2
+    projection = {"proj.weight": torch.randn(4 * 32, 16), "proj.bias": torch.zeros(4 * 32)}
+    projection |= {"norm.weight": torch.ones(32), "norm.bias": torch.zeros(32)}
+    pipeline.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": layers}])
+
+
+def test_ip_adapter(random_pipeline: StableDiffusionPipeline) -> None:
+    load_ip_adapter(random_pipeline)
+    embeds = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(0))
+    check(random_pipeline, ip_adapter_image_embeds=[embeds])
+
+
+def test_prompt_embeds_of_ones_own(random_pipeline: StableDiffusionPipeline) -> None:
+    positive, negative = random_pipeline.encode_prompt(PROMPT, torch.device("cpu"), 1, True)
+    check(random_pipeline, prompt_embeds=1.1 * positive, negative_prompt_embeds=negative)
+
+
+def test_tokens_of_ones_own(random_pipeline: StableDiffusionPipeline) -> None:
+    """Embeddings with other words around: the positions say where the objects are."""
+    longer = f"a photo of {PROMPT}"
+    positive, negative = random_pipeline.encode_prompt(longer, torch.device("cpu"), 1, True)
+    call = {"prompt_embeds": positive, "negative_prompt_embeds": negative}
+    guide = SpatialGuide(guidance={"window": (0.0, 1.0)})
+    found = {}
+    for name, prompt, tokens in (("given", PROMPT, [[(5,), (11,)]]), ("read", longer, None), ("wrong", PROMPT, None)):
+        scene = scene_from_triples(prompt, [("cat", "left_of", "dog")])
+        with guide.attach(random_pipeline, prompt, scene=scene, tokens=tokens):
+            found[name] = latents_of(random_pipeline, **call)
+    offsets = random_pipeline.tokenizer(longer)["input_ids"]
+    words = random_pipeline.tokenizer.convert_ids_to_tokens(offsets)
+    assert (words[5], words[11]) == ("cat</w>", "dog</w>"), words
+    assert torch.equal(found["given"], found["read"])
+    assert not torch.equal(found["given"], found["wrong"])
+    with pytest.raises(BindingError, match="positions for each object"), guide.attach(random_pipeline, PROMPT, tokens=[[(1,)]]):
+        pass
+
+
+SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "attention slicing": lambda pipeline: pipeline.enable_attention_slicing(),
+    "channels last": lambda pipeline: pipeline.unet.to(memory_format=torch.channels_last),
+    "VAE slicing": lambda pipeline: pipeline.vae.enable_slicing(),
+    "FreeU": lambda pipeline: pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4),
+    "model offload": lambda pipeline: pipeline.enable_model_cpu_offload(device="cpu"),
+    # What sequential offload installs; accelerate's own call needs another device than the CPU.
+    "hooks on every layer": lambda pipeline: attach_align_device_hook(pipeline.unet, execution_device="cpu"),
+    "trainable": lambda pipeline: pipeline.unet.train().eval(),
+}
+
+
+@pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS.keys())
+def test_settings(random_pipeline: StableDiffusionPipeline, change: Callable[[Any], Any]) -> None:
+    change(random_pipeline)
+    check(random_pipeline)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(tokenizer: Any, dtype: torch.dtype) -> None:
+    check(make_pipeline(tokenizer, dtype=dtype))
+
+
+def test_fused_projections_are_read_like_separate_ones(random_pipeline: StableDiffusionPipeline) -> None:
+    def norms() -> list[float]:
+        with SpatialGuide(guidance={"window": (0.0, 1.0)}).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+            latents_of(random_pipeline)
+        return [step.images[0].gradient_norm for step in trace.steps]
+
+    apart = norms()
+    random_pipeline.fuse_qkv_projections(unet=True, vae=False)
+    assert norms() == pytest.approx(apart, rel=1e-3)
+    check(random_pipeline)
