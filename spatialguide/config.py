@@ -45,12 +45,12 @@ class GuidanceConfig(BaseModel):
     model_config = _STRICT
 
     mode: Literal["relative", "paper"] = "relative"
-    strength: float = Field(default=1.0, ge=0)
-    window: tuple[float, float] = (0.0, 0.6)
+    strength: float = Field(default=2.0, ge=0)
+    window: tuple[float, float] = (0.0, 0.3)
     map_size: int | None = Field(default=None, ge=4)
     settle: bool = True
     settle_margin: float = Field(default=0.25, gt=0)
-    patience: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=2, ge=1)
     every: int = Field(default=1, ge=1)
     checkpointing: bool = False
 
@@ -98,7 +98,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "guidance_scale": 7.5,
         "scheduler": "DDPMScheduler",
         "scheduler_options": {"timestep_spacing": "trailing"},
-        "guidance": {"mode": "paper", "strength": 1000.0, "window": (0.0, 1.0), "map_size": 64, "settle": False},
+        "guidance": {
+            "mode": "paper",
+            "strength": 1000.0,
+            "window": (0.0, 1.0),
+            "map_size": 64,
+            "settle": False,
+            "patience": None,
+        },
         "losses": {
             "alignment": {
                 "weight": 1.0,

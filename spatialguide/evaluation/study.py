@@ -22,7 +22,7 @@ GUIDED = "guided"
 Kind = Literal["benchmark", "sweep", "ablation"]
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Windows that an ablation tries: ever longer ones from the noisiest step on, and one without the first fifth.
-WINDOWS = ((0.0, 0.2), (0.0, 0.4), (0.0, 0.6), (0.0, 0.8), (0.0, 1.0), (0.2, 0.8))
+WINDOWS = ((0.0, 0.1), (0.0, 0.2), (0.0, 0.3), (0.0, 0.4), (0.0, 0.6), (0.0, 1.0), (0.2, 0.5))
 GRIDS = ("terms", "levels", "activations", "windows", "schedulers")
 #: Samplers that people use, with their usual steps on a model of this kind, and options.
 SCHEDULERS: dict[str, tuple[str, int, dict[str, Any]]] = {

@@ -55,7 +55,8 @@ def test_an_ablation_holds_every_subset_level_activation_and_window(registry: Re
     assert {"alignment", "alignment + balance", "alignment + presence + balance"} < set(groups["terms"])
     assert groups["levels"] == ["coarse", "mid", "coarse + mid"]
     assert {"gelu", "relu", "sigmoid", "squared_relu"} < set(groups["activations"])
-    assert "0% to 60%" in groups["windows"]
+    assert "0% to 30%" in groups["windows"]
+    assert {"DDIM", "Heun", "LCM"} < set(groups["schedulers"])
     coarse = methods["levels: coarse"].config.losses
     assert {tuple(term.options["levels"]) for term in coarse.values()} == {("coarse",)}
     assert methods["activations: relu"].config.losses["alignment"].options == {"activation": "relu"}
