@@ -50,6 +50,11 @@ def test_plugin_snippets_run_as_written() -> None:
     assert isinstance(space["guide"], SpatialGuide)
 
 
+def test_pipeline_snippet_runs(tiny_pipeline) -> None:
+    (attach,) = snippets("docs/pipelines.md")
+    exec(attach, {"pipe": tiny_pipeline})
+
+
 def test_readme_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_pipeline) -> None:
     monkeypatch.chdir(tmp_path)
     attach, bundled = snippets("README.md")

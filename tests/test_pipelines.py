@@ -201,6 +201,18 @@ def test_half_precision(tokenizer: Any, dtype: torch.dtype) -> None:
     check(make_pipeline(tokenizer, dtype=dtype))
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_lora(random_pipeline: StableDiffusionPipeline, fused: bool) -> None:
+    from peft import LoraConfig
+
+    torch.manual_seed(0)
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    random_pipeline.unet.add_adapter(LoraConfig(r=4, target_modules=targets, init_lora_weights=False), "style")
+    if fused:
+        random_pipeline.fuse_lora()
+    check(random_pipeline)
+
+
 def test_fused_projections_are_read_like_separate_ones(random_pipeline: StableDiffusionPipeline) -> None:
     def norms() -> list[float]:
         with SpatialGuide(guidance={"window": (0.0, 1.0)}).attach(random_pipeline, PROMPT, scene=SCENE) as trace:

@@ -144,7 +144,7 @@ def bench_ablate(
     name: NameArgument = "visor",
     option: BenchmarkOption = None,
     grids: Annotated[
-        str, typer.Option(help="What to ablate, separated by commas: terms, levels, activations, windows.")
+        str, typer.Option(help="What to ablate, separated by commas: terms, levels, activations, windows, schedulers.")
     ] = "terms,levels,activations,windows",
     prompts: PromptsOption = 24,
     images: ImagesOption = 4,

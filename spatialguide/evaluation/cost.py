@@ -100,15 +100,21 @@ def measure(
         "guided": lambda: bench.guidance().attached(),
         "guided, checkpointing": lambda: bench.guidance(checkpointing=True).attached(),
     }
-    costs: dict[str, list[StepCost]] = {kind: [] for kind in kinds}
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(rounds + 1):
         for kind, around in kinds.items():
             say(kind)
-            with PeakMemory(place) as memory, around():
-                seconds = bench.run()
+            with around():
+                taken = bench.run()
             if number:
-                costs[kind].append(StepCost(seconds, memory.used))
-    medians = {kind: _median(found) for kind, found in costs.items()}
+                seconds[kind].append(taken)
+    medians = {}
+    # In steps of their own: measuring memory gives back what the allocator kept, which slows the step that follows.
+    for kind, around in kinds.items():
+        say(f"memory of {kind}")
+        with PeakMemory(place) as memory, around():
+            bench.run()
+        medians[kind] = StepCost(statistics.median(seconds[kind]), memory.used)
     return ArchitectureCost(name, medians.pop("plain"), medians, bench.parts())
 
 
@@ -161,12 +167,6 @@ class _Bench:
         return {**timed.parts, "forward": whole - sum(timed.parts.values())}
 
 
-def _median(costs: Sequence[StepCost]) -> StepCost:
-    memories = [cost.memory for cost in costs if cost.memory is not None]
-    memory = int(statistics.median(memories)) if memories else None
-    return StepCost(statistics.median(cost.seconds for cost in costs), memory)
-
-
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -174,18 +174,20 @@ def _wait(device: torch.device) -> None:
 
 def cost_table(costs: Sequence[ArchitectureCost], title: str) -> Table:
     """For the terminal."""
-    columns = ("architecture", "step", "s", "ratio", "peak GB", "extra GB", *PARTS)
-    table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, caption_justify="left")
+    for column in ("model", "step", "s", "ratio", "peak GB", "extra GB"):
+        table.add_column(column, no_wrap=True, justify="left" if column in ("model", "step") else "right")
+    notes = []
     for cost in costs:
-        table.add_row(
-            cost.name, "plain", f"{cost.plain.seconds:.2f}", "", _gigabytes(cost.plain.memory), "", *[""] * len(PARTS)
-        )
+        table.add_row(cost.name, "plain", f"{cost.plain.seconds:.2f}", "", _gigabytes(cost.plain.memory), "")
         for name, step in cost.variants.items():
             extra = None if step.memory is None or cost.plain.memory is None else step.memory - cost.plain.memory
-            parts = [f"{cost.parts[part]:.2f}" if name == "guided" else "" for part in PARTS]
             ratio = f"{step.seconds / cost.plain.seconds:.2f}"
-            table.add_row("", name, f"{step.seconds:.2f}", ratio, _gigabytes(step.memory), _gigabytes(extra), *parts)
+            table.add_row("", name, f"{step.seconds:.2f}", ratio, _gigabytes(step.memory), _gigabytes(extra))
         table.add_section()
+        parts = ", ".join(f"{part} {cost.parts[part]:.2f} s" for part in PARTS)
+        notes.append(f"{cost.name}, a guided step: {parts}.")
+    table.caption = "\n".join([*notes, "Peak memory is above the loaded weights."])
     return table
 
 
