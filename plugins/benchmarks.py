@@ -24,12 +24,18 @@ class Visor(Benchmark):
     """
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
+        if isinstance(names, str):
+            raise EvaluationError(f"names must be a list, such as [cat, dog], not '{names}'")
         self._names = names
 
     def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:
         """The sample that `count` and `seed` give."""
-        names = tuple(self._names or vocabulary or bundled_names("coco"))
-        return [Case(prompt, names) for prompt in sample_prompts(names, count, seed)]
+        names = self._names or vocabulary or bundled_names("coco")
+        return [Case(prompt, ()) for prompt in sample_prompts(names, count, seed)]
+
+    def labels(self, case: Case, scene: Scene) -> tuple[str, ...]:
+        """The prompt's two objects, as the publication asks its detector."""
+        return _objects(scene)
 
 
 class MultiObject(Benchmark):
@@ -72,8 +78,12 @@ class MultiObject(Benchmark):
                 parts.append(f"{subject} {sides[axis]} {engine.an(second)}")
             if number % 2:
                 parts.append(f"the {chosen[0]} {sides[rng.choice(axes)]} the {chosen[-1]}")
-            cases.append(Case(", ".join(parts), names))
+            cases.append(Case(", ".join(parts), ()))
         return cases
+
+    def labels(self, case: Case, scene: Scene) -> tuple[str, ...]:
+        """The prompt's objects."""
+        return _objects(scene)
 
 
 class CompBench(Benchmark):
@@ -88,12 +98,10 @@ class CompBench(Benchmark):
 
     def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:
         """The first prompts of the file that hold one of the rule's phrases."""
-        known = [line.strip().rstrip(".") for line in self._lines if compbench.phrase_of(line)]
-        return [Case(prompt, ()) for prompt in known[:count]]
-
-    def labels(self, case: Case, scene: Scene) -> tuple[str, ...]:
-        """People are one label."""
-        return tuple(dict.fromkeys(compbench.label_of(item.text) for item in scene.objects))
+        prompts = [line.strip().rstrip(".") for line in self._lines]
+        known = [(prompt, names) for prompt in prompts if (names := compbench.objects_of(prompt)) is not None]
+        # People are one label.
+        return [Case(prompt, tuple(dict.fromkeys(map(compbench.label_of, names))), names) for prompt, names in known[:count]]
 
     def score(
         self,
@@ -104,12 +112,10 @@ class CompBench(Benchmark):
         relations: Mapping[str, Relation],
     ) -> tuple[bool, float]:
         """Whether both objects were found, and the rule's score in [0, 1]."""
-        if len(scene.objects) < 2:
-            raise EvaluationError(f"'{case.prompt}' does not name two objects")
-        names = (scene.objects[0].text, scene.objects[-1].text)
+        subject, ground = case.data
         found = {detection.label for detection in detections}
-        value = compbench.spatial_score(compbench.phrase_of(case.prompt), *names, detections, size)
-        return all(compbench.label_of(name) in found for name in names), value
+        value = compbench.spatial_score(compbench.phrase_of(case.prompt), subject, ground, detections, size)
+        return all(label in found for label in case.labels), value
 
 
 class GenEval(Benchmark):
@@ -146,6 +152,10 @@ class GenEval(Benchmark):
         present = [{"class": each["class"], "count": each["count"]} for each in case.data["include"]]
         detected = geneval.is_correct({**case.data, "include": present}, detections)
         return detected, float(geneval.is_correct(case.data, detections))
+
+
+def _objects(scene: Scene) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.text for item in scene.objects))
 
 
 def _read(file: str) -> list[str]:

@@ -211,7 +211,7 @@ class Benchmark(ABC):
             size: width and height of the image in pixels.
 
         Returns:
-            Whether all objects were detected, and how right the image is, in [0, 1].
+            Whether all objects were detected, and how right the image is, in [0, 1]; from 0.5 on it counts as right.
         """
         from spatialguide.evaluation.visor import score_image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spatialguide.contracts import Benchmark, Case, Detector
-from spatialguide.errors import EvaluationError
+from spatialguide.errors import EvaluationError, InvalidPluginError
 from spatialguide.evaluation.detection import make_detector
 from spatialguide.evaluation.fidelity import FeatureChoice, load_features
 from spatialguide.evaluation.memory import PeakMemory
@@ -27,6 +28,9 @@ from spatialguide.evaluation.study import BASELINE, Kind, Method, Study
 from spatialguide.guide import SpatialGuide
 from spatialguide.images import check_writable
 from spatialguide.scene import Scene
+
+#: Lines of progress where there is no terminal to draw a bar on.
+_LOG_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def run_benchmark(
         batch=task.batch,
         seed=task.seed,
         methods=dict(methods),
+        rule=hashlib.sha256(repr([(case.labels, case.data) for case in cases]).encode()).hexdigest()[:20],
     )
     # What can be wrong is found out before the first image, not after the last.
     extractor = load_features(guide.registry, study.backend, features or FeatureChoice())
@@ -136,7 +141,14 @@ class _Drawing:
     def draw(self, console: Console | None) -> None:
         total, batch = len(self.cases), self.study.batch
         parts = [range(start, min(start + batch, total)) for start in range(0, total, batch)]
-        todo = [(part, method) for part in parts for method in self.study.methods]
+        batches = [
+            (part, method, [key for number in part for key in self.study.keys(number, method)])
+            for part in parts
+            for method in self.study.methods
+        ]
+        todo = [batch for batch in batches if not self.run.has(batch[2])]
+        images = sum(len(keys) for *_, keys in batches)
+        logged = 0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -146,12 +158,18 @@ class _Drawing:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console, transient=True) as progress:
-            shown = progress.add_task("images", total=len(self.study.methods) * total * self.study.images)
-            for part, method in todo:
-                keys = [key for number in part for key in self.study.keys(number, method)]
+            # What an earlier start has drawn says nothing of the time that is left.
+            shown = progress.add_task("images", total=images, completed=images - sum(len(keys) for *_, keys in todo))
+            for number, (part, method, keys) in enumerate(todo):
                 if not self.run.has(keys):
                     self._batch(part, method, keys)
                 progress.advance(shown, len(keys))
+                if console is not None and not console.is_terminal and number * _LOG_LINES // len(todo) > logged:
+                    logged = number * _LOG_LINES // len(todo)
+                    left = progress.tasks[0].time_remaining
+                    console.print(
+                        f"{progress.tasks[0].completed:.0f} of {images} images, {left or 0:.0f} s left", highlight=False
+                    )
 
     def _batch(self, part: range, name: str, keys: Sequence[str]) -> None:
         method, first = self.study.methods[name], self.study.first_seed(part.start)
@@ -177,21 +195,34 @@ class _Drawing:
             for key, image, row in zip(keys[images], result.images[images], scored, strict=True):
                 self.run.add(key, image, {**each, **row})
 
+    def _verdict(self, returned: Any) -> tuple[bool, float]:
+        """What the benchmark's rule returned, checked."""
+        if isinstance(returned, tuple) and len(returned) == 2:
+            detected, score = returned
+            if isinstance(score, (int, float)) and 0 <= score <= 1:
+                return bool(detected), float(score)
+        name = self.study.benchmark
+        source = self.guide.registry.origin("benchmarks", name).distribution
+        raise InvalidPluginError(
+            f"benchmark '{name}' of distribution '{source}': score() must return (detected, score in [0, 1]), not {returned!r}"
+        )
+
     def _guide(self, method: Method) -> SpatialGuide:
         _ = self.guide.pipeline  # loaded here, so that no image's time holds the loading
         return self.guide.with_config(method.config)
 
     def _scored(self, number: int, images: Sequence[Image.Image]) -> Iterator[dict[str, Any]]:
         case, scene, registry = self.cases[number], self.scenes[number], self.guide.registry
-        found = self.detector(images, self.benchmark.labels(case, scene))
+        asked = partial(self.benchmark.labels, case, scene)
+        found = self.detector(images, registry.call("benchmarks", self.study.benchmark, asked))
         for place, (image, boxes) in enumerate(zip(images, found, strict=True)):
             rule = partial(self.benchmark.score, case, scene, boxes, image.size, registry.relations())
-            detected, score = registry.call("benchmarks", self.study.benchmark, rule)
+            detected, score = self._verdict(registry.call("benchmarks", self.study.benchmark, rule))
             yield {
                 "prompt": case.prompt,
                 "seed": self.study.first_seed(number) + place,
                 "relations": [edge.predicate for edge in scene.relations],
-                "detected": bool(detected),
-                "score": float(score),
+                "detected": detected,
+                "score": score,
                 "detections": [asdict(box) for box in boxes],
             }

@@ -32,6 +32,16 @@ def phrase_of(prompt: str) -> str | None:
     return next((phrase for phrase in PHRASES if phrase in prompt), None)
 
 
+def objects_of(prompt: str) -> tuple[str, str] | None:
+    """Subject and ground of a prompt, without their articles; None where a side of the phrase is empty."""
+    phrase = phrase_of(prompt)
+    if phrase is None:
+        return None
+    sides = [side.strip(" .,") for side in prompt.split(phrase, 1)]
+    subject, ground = (side.removeprefix("an ").removeprefix("a ").removeprefix("the ") for side in sides)
+    return (subject, ground) if subject and ground else None
+
+
 def label_of(name: str) -> str:
     """The detector's label for a name: people are all "person"."""
     return "person" if name in _PEOPLE else name

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +45,53 @@ class FeatureChoice:
 
 @dataclass(frozen=True)
 class Features:
-    """An extractor, ready, and the embeddings of real images, (images, dimensions), if there are any."""
+    """An extractor, each of whose answers is checked, and the embeddings of reference images, (images, dimensions), if any."""
 
     name: str
     extractor: FeatureExtractor
-    reference: Tensor | None
+    registry: Registry
+    reference: Tensor | None = None
+
+    def maps(self, images: Sequence[Image.Image]) -> list[Tensor]:
+        """See FeatureExtractor. Raises PluginError if it raises or returns something else."""
+        maps: Any = self._call(lambda: self.extractor.maps(images))
+        self._check(
+            isinstance(maps, (list, tuple)) and bool(maps) and all(_is_batch(each, 4, len(images)) for each in maps),
+            "maps() must return tensors (images, channels, height, width), finite and one per layer",
+        )
+        return list(maps)
+
+    def embed(self, images: Sequence[Image.Image]) -> Tensor:
+        """See FeatureExtractor; float64."""
+        vectors: Any = self._call(lambda: self.extractor.embed(images))
+        self._check(_is_batch(vectors, 2, len(images)), "embed() must return a tensor (images, dimensions), finite")
+        return torch.as_tensor(vectors).double().cpu()
+
+    def similarity(self, images: Sequence[Image.Image], prompt: str) -> float | None:
+        """See FeatureExtractor."""
+        found: Any = self._call(lambda: self.extractor.similarity(images, prompt))
+        self._check(found is None or isinstance(found, (int, float)), "similarity() must return a number or None")
+        return None if found is None else float(found)
+
+    def own_reference(self) -> Tensor | None:
+        """Embeddings that come with the extractor."""
+        found: Any = self._call(self.extractor.reference)
+        message = "reference() must return None or a tensor (images, dimensions) of at least two images, finite"
+        self._check(found is None or (_is_batch(found, 2, None) and len(found) > 1), message)
+        return None if found is None else found.double()
+
+    def _call(self, action: Callable[[], Any]) -> Any:
+        return self.registry.call("features", self.name, action)
+
+    def _check(self, holds: bool, wanted: str) -> None:
+        if not holds:
+            source = self.registry.origin("features", self.name).distribution
+            raise InvalidPluginError(f"features '{self.name}' of distribution '{source}': {wanted}")
+
+
+def _is_batch(value: Any, axes: int, images: int | None) -> bool:
+    fits = isinstance(value, Tensor) and value.ndim == axes and images in (None, len(value))
+    return fits and bool(value.isfinite().all())
 
 
 def load_features(registry: Registry, backend: str, choice: FeatureChoice) -> Features | None:
@@ -70,22 +111,38 @@ def load_features(registry: Registry, backend: str, choice: FeatureChoice) -> Fe
         raise InvalidPluginError(
             f"features '{name}' of distribution '{source}' made {type(extractor).__name__}, not a FeatureExtractor"
         )
+    features = Features(name, extractor, registry)
+    # A blank picture or two tell what is wrong before hours of drawing do.
+    blank = [Image.new("RGB", (64, 64))] * 2
+    features.maps(blank)
+    width = features.embed(blank).shape[1]
     if choice.reference is None:
-        return Features(name, extractor, registry.call("features", name, extractor.reference))
+        reference = features.own_reference()
+        if reference is not None and reference.shape[1] != width:
+            raise InvalidPluginError(
+                f"features '{name}': reference() has {reference.shape[1]} dimensions and embed() {width}: they must be the same"
+            )
+        return replace(features, reference=reference)
     paths = sorted(path for path in choice.reference.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if len(paths) < 2:
         raise EvaluationError(f"'{choice.reference}' holds {len(paths)} images: a Frechet distance needs a folder of many")
     batches = (paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE))
-    embedded = [registry.call("features", name, partial(extractor.embed, opened(batch))) for batch in batches]
-    return Features(name, extractor, torch.cat(embedded).double())
+    return replace(features, reference=torch.cat([features.embed(opened(batch)) for batch in batches]))
 
 
 def opened(paths: Sequence[Path]) -> list[Image.Image]:
-    """Images in memory, RGB."""
+    """Images in memory, RGB.
+
+    Raises:
+        EvaluationError: a file is no image.
+    """
     images = []
     for path in paths:
-        with Image.open(path) as image:
-            images.append(image.convert("RGB"))
+        try:
+            with Image.open(path) as image:
+                images.append(image.convert("RGB"))
+        except OSError as error:
+            raise EvaluationError(f"cannot read the image '{path}': {error}") from error
     return images
 
 
@@ -98,7 +155,7 @@ def perceptual_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> ND
     """LPIPS without its learned weights (Zhang et al., arXiv 1801.03924, equation 1).
 
     At every place the features of all channels are scaled to length 1; squared differences are summed over channels, and
-    averaged over places and layers: 0 for equal images, 2 for orthogonal features, at most 4.
+    averaged over places and, where LPIPS sums, over layers: 0 for equal images, 2 for orthogonal features, at most 4.
 
     Args:
         first, second: feature maps of both sets of images, tensors (images, channels, height, width).
@@ -141,14 +198,14 @@ class FidelityMeter:
             rows[SATURATION].append(float(np.mean([saturation(image) for image in images])))
             if self._features is None:
                 continue
-            extractor = self._features.extractor
+            extractor = self._features
             moved = perceptual_distance(extractor.maps(images), extractor.maps(opened(plain)))
             rows.setdefault(DISTANCE, []).append(float(moved.mean()))
             similarity = extractor.similarity(images, prompt)
             if similarity is not None:
                 rows.setdefault(CLIP_SCORE, []).append(similarity)
             if self._features.reference is not None:
-                embeddings.append(extractor.embed(images).double())
+                embeddings.append(extractor.embed(images))
         figures = {name: mean_figure(np.array(values)) for name, values in rows.items()}
         if self._features is not None and self._features.reference is not None and len(torch.cat(embeddings)) > 1:
             figures[FRECHET] = frechet(self._features.reference, torch.stack(embeddings))
@@ -158,7 +215,7 @@ class FidelityMeter:
         """Mean distance between neighbouring seeds of the plain model: a scale for the distance to the unguided image."""
         if self._features is None or len(self._baseline[0]) < 2:
             return None
-        extractor = self._features.extractor
+        extractor = self._features
         means = []
         for paths in self._baseline:
             maps = extractor.maps(opened(paths))

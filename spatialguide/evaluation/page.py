@@ -15,7 +15,8 @@ from spatialguide.evaluation.plots import svg
 from spatialguide.evaluation.prompts import DATA
 from spatialguide.evaluation.report import Report
 from spatialguide.evaluation.study import BASELINE, GUIDED
-from spatialguide.evaluation.tables import grids, title
+from spatialguide.evaluation.tables import described, grids, title
+from spatialguide.evaluation.visor import RIGHT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +62,7 @@ def html_page(report: Report, plots: Mapping[str, Figure]) -> str:
     cards = _cards(report, judged)
     return template.render(
         title=title(report),
+        described=described(report),
         report=report,
         grids=grids(report),
         plots={name: svg(figure) for name, figure in plots.items()},
@@ -80,7 +82,7 @@ def _cards(report: Report, judged: str) -> list[_Card]:
     ranked = []
     for place, number in enumerate(report.prompts):
         rows = report.shots[judged][place * images : (place + 1) * images]
-        ranked.append((sum(row["score"] < 1 for row in rows), place, number))
+        ranked.append((sum(row["score"] < RIGHT for row in rows), place, number))
     ranked.sort(key=lambda item: (-item[0], item[1]))
     return [
         _Card(
@@ -106,4 +108,4 @@ def _shot(report: Report, row: dict[str, Any]) -> _Shot:
         for x0, y0, x1, y1 in (found["box"],)
     )
     source = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return _Shot(source, row["score"] == 1, row["detected"], row["seed"], boxes)
+    return _Shot(source, row["score"] >= RIGHT, row["detected"], row["seed"], boxes)

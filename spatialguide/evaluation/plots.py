@@ -144,7 +144,7 @@ def _trade(report: Report) -> Figure:
 
 
 _AXES = {
-    FRECHET: "to real images; lower is better",
+    FRECHET: "to reference images; lower is better",
     CLIP_SCORE: "higher is better",
     DISTANCE: "to the unguided image; lower is closer",
     SATURATION: "mean, percent; nearer to unguided is better",

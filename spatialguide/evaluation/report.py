@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spatialguide.errors import EvaluationError
+from spatialguide.errors import EvaluationError, OutputError
 from spatialguide.evaluation.fidelity import Features, FidelityMeter
-from spatialguide.evaluation.runs import Run
-from spatialguide.evaluation.study import BASELINE, Method, Study, read_study
+from spatialguide.evaluation.runs import Run, read_manifest
+from spatialguide.evaluation.study import BASELINE, GUIDED, Method, Study, read_study
 from spatialguide.evaluation.uncertainty import Comparison, Figure, compare, mean_figure
 from spatialguide.evaluation.visor import VisorScores, aggregate
 from spatialguide.files import write_text
 
 _DPI = 150
+#: Not compared with the configured guidance.
+_OWN = (BASELINE, GUIDED)
 _NEEDED = ("torchmetrics", "matplotlib", "jinja2")
 
 
@@ -30,16 +34,18 @@ class MethodReport:
     Attributes:
         scores: accuracy in percent, with intervals.
         comparison: `uncond` against the plain model's, paired over prompts; None for the plain model.
+        against_guided: the same against the configured guidance; None for itself, and where a study has none.
         relations: `uncond` of the prompts that hold each predicate.
         fidelity: by name, see `spatialguide.evaluation.fidelity`.
-        seconds: per image, mean. memory: bytes per image at the peak of a batch, above the loaded model, median; None where it
-            was not measured.
+        seconds: per image, median over batches.
+        memory: bytes per image at the peak of a batch, above the loaded model, median; None where it was not measured.
     """
 
     name: str
     method: Method
     scores: VisorScores
     comparison: Comparison | None
+    against_guided: Comparison | None
     relations: dict[str, Figure]
     fidelity: dict[str, Figure]
     seconds: float
@@ -101,16 +107,14 @@ def read_report(folder: Path, features: Features | None) -> Report:
         EvaluationError: the folder holds no run, or no prompt that all methods have drawn.
     """
     study = read_study(folder)
-    run = Run(folder, study.model_dump(mode="json"))
+    run = Run(folder, read_manifest(folder))
     finished = tuple(n for n in range(len(study.prompts)) if all(run.has(study.keys(n, name)) for name in study.methods))
     if not finished:
         raise EvaluationError(f"'{folder}' holds no prompt that all {len(study.methods)} methods have drawn")
     shots = {name: [run.row(key) for n in finished for key in study.keys(n, name)] for name in study.methods}
     pictures = {name: [[run.picture(key) for key in study.keys(n, name)] for n in finished] for name in study.methods}
     meter = FidelityMeter([study.prompts[n] for n in finished], pictures[BASELINE], features)
-    methods = tuple(
-        _method_report(name, study, rows, shots[BASELINE], meter.figures(pictures[name])) for name, rows in shots.items()
-    )
+    methods = tuple(_method_report(name, study, shots, meter.figures(pictures[name])) for name in shots)
     return Report(
         study=study,
         environment=run.environment(),
@@ -131,21 +135,23 @@ def write_report(report: Report, folder: Path) -> None:
     from spatialguide.evaluation.tables import markdown
 
     drawn = plots(report)
-    (folder / "plots").mkdir(exist_ok=True)
-    for name, figure in drawn.items():
-        figure.savefig(folder / "plots" / f"{name.lower().replace(' ', '_')}.png", dpi=_DPI)
+    try:
+        (folder / "plots").mkdir(exist_ok=True)
+        for name, figure in drawn.items():
+            figure.savefig(folder / "plots" / f"{name.lower().replace(' ', '_')}.png", dpi=_DPI)
+    except OSError as error:
+        raise OutputError(f"cannot write the report in '{folder}': {error.strerror}") from error
     write_text(folder / "report.json", json.dumps(report.as_dict(), indent=2) + "\n")
     write_text(folder / "report.md", markdown(report))
     write_text(folder / "report.html", html_page(report, drawn))
 
 
 def _method_report(
-    name: str, study: Study, rows: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]], fidelity: dict[str, Figure]
+    name: str, study: Study, shots: Mapping[str, Sequence[dict[str, Any]]], fidelity: dict[str, Figure]
 ) -> MethodReport:
-    images = study.images
+    images, rows = study.images, shots[name]
     detected, right = (np.array([float(row[column]) for row in rows]) for column in ("detected", "score"))
-    rates = 100 * right.reshape(-1, images).mean(axis=1)
-    before = 100 * np.array([float(row["score"]) for row in plain]).reshape(-1, images).mean(axis=1)
+    rates = _rates(rows, images)
     held: dict[str, list[float]] = {}
     for row, rate in zip(rows[::images], rates, strict=True):
         for predicate in dict.fromkeys(row["relations"]):
@@ -155,12 +161,20 @@ def _method_report(
         name=name,
         method=study.methods[name],
         scores=aggregate(np.repeat(np.arange(len(rates)), images), detected, right, images),
-        comparison=None if name == BASELINE else compare(before, rates),
+        comparison=None if name == BASELINE else compare(_rates(shots[BASELINE], images), rates),
+        against_guided=compare(_rates(shots[GUIDED], images), rates) if GUIDED in shots and name not in _OWN else None,
         relations={predicate: mean_figure(np.array(values)) for predicate, values in sorted(held.items())},
         fidelity=fidelity,
-        seconds=float(np.mean([row["seconds"] for row in rows])),
+        # Medians: another process on the machine must not look like a slower method.
+        seconds=float(np.median([row["seconds"] for row in rows])),
         memory=float(np.median(used)) if used else None,
     )
+
+
+def _rates(rows: Sequence[dict[str, Any]], images: int) -> NDArray[np.float64]:
+    """Mean score of each prompt's images, in percent."""
+    rates: NDArray[np.float64] = 100 * np.array([float(row["score"]) for row in rows]).reshape(-1, images).mean(axis=1)
+    return rates
 
 
 def _size(features: Features | None) -> int:
@@ -169,10 +183,15 @@ def _size(features: Features | None) -> int:
 
 def _method_dict(report: MethodReport) -> dict[str, Any]:
     kept = {key: value for key, value in vars(report).items() if key not in ("name", "method")}
-    return {key: _plain(value) for key, value in kept.items()}
+    return {key: json_ready(value) for key, value in kept.items()}
 
 
-def _plain(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """JSON-ready: a figure that is not defined is null, since JSON knows no NaN."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+        return {key: json_ready(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(each) for each in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return json_ready(asdict(value)) if hasattr(value, "__dataclass_fields__") else value

@@ -72,8 +72,11 @@ class Run:
 
     def _read_rows(self) -> dict[str, dict[str, Any]]:
         """Rows by key, but for a last line that is cut short: a kill did that, or a process that is writing it now."""
-        rows = (json.loads(line) for line in self._whole_lines().splitlines() if line)
-        return {row["key"]: row for row in rows}
+        try:
+            rows = [json.loads(line) for line in self._whole_lines().splitlines() if line]
+            return {row["key"]: row for row in rows}
+        except (ValueError, KeyError, TypeError) as error:
+            raise EvaluationError(f"'{self._rows_path}' holds a line that is no row: {error}") from error
 
     def _whole_lines(self) -> bytes:
         path = self._rows_path
@@ -103,12 +106,12 @@ class Run:
             raise EvaluationError(f"another process is drawing the run in '{self.folder}': wait for it, or stop it") from error
 
     def has(self, keys: Iterable[str]) -> bool:
-        """Whether all of these images are done."""
-        return all(key in self._rows for key in keys)
+        """Whether all of these images are done, and still there."""
+        return all(key in self._rows and self.picture(key).exists() for key in keys)
 
     def add(self, key: str, image: Image.Image, row: Mapping[str, Any]) -> None:
         """Keep an image and its row, inside a block of `writing`; one that is there already stays as it is."""
-        if key in self._rows:
+        if self.has([key]):
             return
         path = self.picture(key)
         draft = path.with_suffix(_DRAFT)
@@ -131,7 +134,10 @@ class Run:
 
     def environment(self) -> dict[str, Any]:
         """Versions and machine that the run was started with."""
-        found: dict[str, Any] = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise EvaluationError(f"'{self.folder / 'environment.json'}' is not valid JSON: {error}") from error
         return found
 
     def __len__(self) -> int:

@@ -41,6 +41,7 @@ def score_visor(
     from spatialguide import files
     from spatialguide.evaluation import visor as scorer
     from spatialguide.evaluation.prompts import bundled_names, sr2d
+    from spatialguide.evaluation.report import json_ready
 
     if (detections is None) == (images is None):
         raise typer.BadParameter("give either --detections or --images")
@@ -62,7 +63,7 @@ def score_visor(
     scores = scorer.score_detections(results, prompts)
     comparison = scorer.compare_detections(scorer.read_detections(against), results, prompts) if against else None
     if as_json:
-        typer.echo(json.dumps({**asdict(scores), "comparison": asdict(comparison) if comparison else None}))
+        typer.echo(json.dumps(json_ready({**asdict(scores), "comparison": asdict(comparison) if comparison else None})))
         return
     # The publishers' order of columns: cond before uncond.
     oa, uncond, cond, *rest = scores.intervals
@@ -71,10 +72,12 @@ def score_visor(
     for column in ("", "OA", "cond", "uncond", *(str(n + 1) for n in range(len(rest))), "images"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     figures = (scores.oa, scores.cond, scores.uncond, *scores.at_least)
-    table.add_row("VISOR", *(f"{figure:.2f}" for figure in figures), str(scores.images))
+    table.add_row("VISOR", *(f"{figure:.2f}" for figure in figures), str(len(results)))
     table.add_row("95% from", *(f"{interval.low:.1f}" for interval in intervals), style="dim")
     table.add_row("95% to", *(f"{interval.high:.1f}" for interval in intervals), style="dim")
     out.print(table)
     if comparison is not None:
         sign = f"{comparison.difference:+.2f} ({comparison.interval}), p = {comparison.p_value:.4f}"
-        out.print(f"VISOR_uncond against {escape(str(against))}: {sign}", highlight=False)
+        out.print(
+            f"VISOR_uncond against {escape(str(against))}, over shared prompts, each counted once: {sign}", highlight=False
+        )

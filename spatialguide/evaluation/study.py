@@ -10,7 +10,7 @@ from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from spatialguide.config import GuidanceConfig, GuideConfig, explain
 from spatialguide.errors import ConfigError, EvaluationError
@@ -72,6 +72,10 @@ class Study(BaseModel):
     batch: int
     seed: int
     methods: dict[str, Method]
+    #: Hash of what the prompts are scored by, so that a file that changed is another run.
+    rule: str = ""
+    #: The methods as a manifest has them, which an older version of this program wrote.
+    _written: dict[str, Any] | None = PrivateAttr(None)
 
     @property
     def backend(self) -> str:
@@ -84,7 +88,8 @@ class Study(BaseModel):
 
     def keys(self, number: int, method: str) -> list[str]:
         """Names of one prompt's images: hashes of prompt, seed and configuration, so that the same image has the same name."""
-        how = self.methods[method].model_dump(mode="json", include={"config", "guided"})
+        described = self._written[method] if self._written else self.methods[method].model_dump(mode="json")
+        how = {key: described[key] for key in ("config", "guided")}
         first = self.first_seed(number)
         contents = ([self.spatialguide, self.prompts[number], first + i, how] for i in range(self.images))
         return [hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20] for content in contents]
@@ -96,8 +101,11 @@ def read_study(folder: Path) -> Study:
     Raises:
         EvaluationError: there is no run in it, or it is one of another version's.
     """
+    manifest = read_manifest(folder)
     try:
-        return Study.model_validate(read_manifest(folder))
+        study = Study.model_validate(manifest)
+        study._written = manifest["methods"]
+        return study
     except ValidationError as error:
         raise EvaluationError(f"'{folder}' holds a run that this version cannot read: {explain(error, Study)}") from error
 
@@ -147,6 +155,8 @@ def ablation_methods(config: GuideConfig, registry: Registry, grids: Sequence[st
     """
     makers = {"terms": _terms, "levels": _levels, "activations": _activations, "windows": _windows, "schedulers": _schedulers}
     unknown = [grid for grid in grids if grid not in makers]
+    if not grids:
+        raise ConfigError(f"name at least one grid. Known: {', '.join(GRIDS)}")
     if unknown:
         raise ConfigError(f"no grid is called '{unknown[0]}'. Known: {', '.join(GRIDS)}")
     methods = _base(config)
@@ -161,7 +171,10 @@ def _base(config: GuideConfig) -> dict[str, Method]:
 
 
 def _with_guidance(config: GuideConfig, **changes: Any) -> GuideConfig:
-    guidance = GuidanceConfig.model_validate({**config.guidance.model_dump(), **changes})
+    try:
+        guidance = GuidanceConfig.model_validate({**config.guidance.model_dump(), **changes})
+    except ValidationError as error:
+        raise ConfigError(f"guidance: {explain(error, GuidanceConfig)}") from error
     return config.model_copy(update={"guidance": guidance})
 
 

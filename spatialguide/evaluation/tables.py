@@ -13,12 +13,13 @@ from rich.table import Table
 
 from spatialguide.evaluation.fidelity import CLIP_SCORE, DISTANCE, FRECHET, SATURATION
 from spatialguide.evaluation.report import Report
-from spatialguide.evaluation.uncertainty import Figure, Interval
+from spatialguide.evaluation.study import BASELINE, GUIDED
+from spatialguide.evaluation.uncertainty import LEAST_P, Comparison, Figure, Interval
 
 _UNITS = {
     SATURATION: "mean HSV saturation, percent",
-    DISTANCE: "to the unguided image of the same seed, by LPIPS's formula on these features without its learned weights",
-    FRECHET: "Frechet distance of these features to real images",
+    DISTANCE: "to the unguided image of the same seed, LPIPS's formula on these features, unweighted, mean over layers",
+    FRECHET: "Frechet distance of these features to reference images",
     CLIP_SCORE: "100 x cosine of image and prompt",
 }
 _FORMS = {SATURATION: ".1f", DISTANCE: ".3f", FRECHET: ".3g", CLIP_SCORE: ".1f"}
@@ -50,6 +51,23 @@ def grids(report: Report) -> list[Grid]:
     return [*found, _relations(report)] if len({p for each in report.methods for p in each.relations}) > 1 else found
 
 
+def described(report: Report) -> str:
+    """How it was drawn and judged, in one line."""
+    config = report.study.methods[BASELINE].config
+    parts = [f"model {config.backend}", f"detector {config.detector}", f"seed {report.study.seed}"]
+    parts += [
+        f"{name.replace('_', ' ')} {value}"
+        for name in ("scheduler", "steps", "guidance_scale")
+        if (value := getattr(config, name))
+    ]
+    guided = next((each.method.config.guidance for each in report.methods if each.name == GUIDED), None)
+    if guided is not None:
+        parts.append(
+            f"strength {guided.strength:g} ({guided.mode}) on {guided.window[0]:.0%} to {guided.window[1]:.0%} of the steps"
+        )
+    return ", ".join(parts)
+
+
 def title(report: Report) -> str:
     """What was run, in one line."""
     study, done = report.study, len(report.prompts)
@@ -64,7 +82,7 @@ def terminal(report: Report) -> RenderableType:
 
 def markdown(report: Report) -> str:
     """Tables to paste, with what they are figures of."""
-    lines = [f"**{title(report)}**", ""]
+    lines = [f"**{title(report)}**", "", described(report), ""]
     for grid in grids(report):
         lines += [grid.title, "", f"| {' | '.join(grid.columns)} |", f"|---{'|---:' * (len(grid.columns) - 1)}|"]
         for row in grid.rows:
@@ -103,13 +121,21 @@ def _accuracy(report: Report) -> Grid:
 
 def _gains(report: Report) -> Grid:
     compared = [(each, each.comparison) for each in report.methods if each.comparison is not None]
-    rows = [
-        (Cell(each.name), _cell(versus.difference, versus.interval, "+.1f", "+.0f"), Cell(f"{versus.p_value:.4f}"))
-        for each, versus in compared
-    ]
-    caption = "uncond minus the plain model's on the same prompts and seeds; p of a paired sign-flip test over prompts."
+    rows = []
+    for each, versus in compared:
+        also = (each.against_guided,) if any(other.against_guided for other, _ in compared) else ()
+        rows.append((Cell(each.name), *(cell for comparison in (versus, *also) for cell in _gain(comparison))))
+    columns = ("method", "over unguided", "p", "over guided", "p")[: len(rows[0])]
+    caption = "Difference of uncond on the same prompts and seeds; p of a paired sign-flip test over prompts."
     groups = tuple(each.method.group for each, _ in compared)
-    return Grid("Gain over the plain model", ("method", "gain", "p"), tuple(rows), groups, caption)
+    return Grid("Gain", columns, tuple(rows), groups, caption)
+
+
+def _gain(comparison: Comparison | None) -> tuple[Cell, Cell]:
+    if comparison is None:
+        return Cell(_BASE), Cell(_BASE)
+    p = f"{comparison.p_value:.4f}" if comparison.p_value > LEAST_P else f"≤ {LEAST_P:.4f}"
+    return _cell(comparison.difference, comparison.interval, "+.1f", "+.0f"), Cell(p)
 
 
 def _cost(report: Report) -> Grid:
@@ -118,24 +144,31 @@ def _cost(report: Report) -> Grid:
     for each in report.methods:
         cells = [_figure(each.fidelity[name], _FORMS[name], _FORMS[name]) for name in names]
         memory = Cell(_BASE) if each.memory is None else Cell(f"{each.memory / 1e6:.1f}")
-        rows.append((Cell(each.name), *cells, Cell(f"{each.seconds:.3f}"), memory))
+        ratio = each.seconds / report.methods[0].seconds if report.methods[0].seconds else float("nan")
+        rows.append((Cell(each.name), *cells, Cell(f"{each.seconds:.3f}"), Cell(f"{ratio:.2f}"), memory))
     notes = [f"{name}: {_UNITS[name]}." for name in names]
     if report.features:
         notes.append(f"Features: {report.features}.")
     if report.reference:
-        notes.append(f"Real images: {report.reference}. Few images raise every Frechet distance alike.")
+        notes.append(f"Reference images: {report.reference}. Few images raise every Frechet distance alike.")
     if report.seed_distance is not None:
         notes.append(f"The distance between two unguided images of a prompt is {report.seed_distance:.3f}.")
-    notes.append(
-        f"MB/image: peak memory above the loaded model, in batches of {report.study.batch * report.study.images} images."
-    )
-    return _grid(report, "Fidelity and cost", ("method", *names, "s/image", "MB/image"), rows, " ".join(notes))
+    notes.append("s/image: median over batches; ratio: to the plain model's.")
+    at_once = min(report.study.batch, len(report.study.prompts)) * report.study.images
+    notes.append(f"MB/image: peak memory above the loaded model, in batches of {at_once} images.")
+    return _grid(report, "Fidelity and cost", ("method", *names, "s/image", "ratio", "MB/image"), rows, " ".join(notes))
 
 
 def _relations(report: Report) -> Grid:
     names = sorted({predicate for each in report.methods for predicate in each.relations})
     rows = [(Cell(each.name), *(_figure(each.relations[name]) for name in names)) for each in report.methods]
-    return _grid(report, "By relation", ("method", *names), rows, "uncond of the prompts that hold the relation, percent.")
+    return _grid(
+        report,
+        "By relation",
+        ("method", *(name.replace("_", " ") for name in names)),
+        rows,
+        "uncond of the prompts that hold the relation, percent.",
+    )
 
 
 def _grid(report: Report, name: str, columns: Sequence[str], rows: Sequence[tuple[Cell, ...]], caption: str) -> Grid:
@@ -150,7 +183,7 @@ def _cell(value: float, interval: Interval, form: str = ".1f", bounds: str = ".0
     """Percentages unless the forms say otherwise; their bounds are whole, since no run is so long that more would be known."""
     if math.isnan(value):
         return Cell(_BASE)
-    if math.isnan(interval.low) or interval.low == interval.high == value:
+    if math.isnan(interval.low):
         return Cell(f"{value:{form}}")
     joint = " to " if min(interval.low, value) < 0 or "+" in bounds else "–"
     return Cell(f"{value:{form}}", f"{interval.low:{bounds}}{joint}{interval.high:{bounds}}")

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
+_FLIPS = 10 * RESAMPLES
+#: The smallest p-value that so many flips can give.
+LEAST_P = 1 / _FLIPS
 _ROWS_AT_ONCE = 100
 _JACKKNIFE_GROUPS, _JACKKNIFE_LEAST = 40, 3
 _NORMAL_95 = 1.96
@@ -113,12 +116,11 @@ def compare(first: NDArray[np.float64], second: NDArray[np.float64], seed: int =
     difference = second - first
     observed = float(difference.mean())
     rng = np.random.default_rng(seed)
-    flips = 10 * RESAMPLES
     as_large = 0
-    for start in range(0, flips, _ROWS_AT_ONCE):
-        signs = rng.choice((-1.0, 1.0), size=(min(_ROWS_AT_ONCE, flips - start), difference.size))
+    for start in range(0, _FLIPS, _ROWS_AT_ONCE):
+        signs = rng.choice((-1.0, 1.0), size=(min(_ROWS_AT_ONCE, _FLIPS - start), difference.size))
         as_large += int((np.abs(signs @ difference / difference.size) >= abs(observed) - 1e-12).sum())
-    return Comparison(observed, mean_figure(difference, seed).interval, (as_large + 1) / (flips + 1))
+    return Comparison(observed, mean_figure(difference, seed).interval, (as_large + 1) / (_FLIPS + 1))
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:

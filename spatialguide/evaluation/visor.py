@@ -23,6 +23,8 @@ from spatialguide.scene import Scene
 Size = tuple[int, int]
 #: Images per prompt in the publication.
 IMAGES = 4
+#: From this score on an image counts as right; most rules give 0 or 1, T2I-CompBench's gives 0 or more than a half.
+RIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def aggregate(
     """
     _, place, images = np.unique(prompts, return_inverse=True, return_counts=True)
     size = len(images)
-    hits = np.bincount(place, weights=correct, minlength=size)
+    total = np.bincount(place, weights=correct, minlength=size)
+    hits = np.bincount(place, weights=correct >= RIGHT, minlength=size)
     found = np.bincount(place, weights=detected, minlength=size)
     steps = range(1, (most or int(images.max())) + 1)
     reached = np.stack([hits >= n for n in steps], axis=1).astype(np.float64)
@@ -83,7 +86,7 @@ def aggregate(
     oa = 100 * shown / len(prompts)
     cond = 100 * float(correct.sum()) / shown if shown else float("nan")
     uncond = 0.01 * (cond * oa) if shown else 0.0
-    sums = np.column_stack([images, found, hits, np.ones(size), reached])
+    sums = np.column_stack([images, found, total, np.ones(size), reached])
     return VisorScores(
         oa,
         uncond,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from spatialguide.contracts import FeatureExtractor
-from spatialguide.errors import EvaluationError, InvalidPluginError, UnknownPluginError
+from spatialguide.errors import EvaluationError, InvalidPluginError, PluginError, UnknownPluginError
 from spatialguide.evaluation.fidelity import (
     CLIP_SCORE,
     DISTANCE,
@@ -89,7 +90,9 @@ def test_a_meter_measures_against_the_plain_images(tmp_path: Path) -> None:
     mine = written(tmp_path / "mine", ["red", "blue", "blue", "gray"])
     pairs = [plain[:2], plain[2:]]
     reference = torch.rand(50, 3, generator=torch.Generator().manual_seed(0)).double()
-    meter = FidelityMeter(["ab", "abcd"], pairs, Features("mean", Mean(), reference))
+    registry = Registry()
+    registry.add(Plugin())
+    meter = FidelityMeter(["ab", "abcd"], pairs, Features("mean", Mean(), registry, reference))
     figures = meter.figures([mine[:2], mine[2:]])
     assert set(figures) == {SATURATION, DISTANCE, CLIP_SCORE, FRECHET}
     assert figures[SATURATION].value == pytest.approx(75)
@@ -108,6 +111,46 @@ class Plugin:
     def spatialguide_features(self, register) -> None:
         register("mean", Mean)
         register("broken", lambda: 3)
+        for fault in ("flat", "short", "nan", "raises", "embed", "reference"):
+            register(fault, partial(Faulty, fault))
+
+
+class Faulty(Mean):
+    """Breaks the contract in one way."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def maps(self, images):
+        maps = super().maps(images)
+        broken = {"flat": [maps[0][0]], "short": [maps[0][:1]], "nan": [maps[0] * float("nan")]}
+        if self.fault == "raises":
+            raise RuntimeError("no eyes")
+        return broken.get(self.fault, maps)
+
+    def embed(self, images):
+        return torch.zeros(len(images)) if self.fault == "embed" else super().embed(images)
+
+    def reference(self):
+        return torch.zeros(1, 3) if self.fault == "reference" else None
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("flat", "maps"),
+        ("short", "maps"),
+        ("nan", "maps"),
+        ("raises", "no eyes"),
+        ("embed", "embed"),
+        ("reference", "reference"),
+    ],
+)
+def test_features_that_break_their_contract_are_named_before_anything_is_drawn(fault: str, message: str) -> None:
+    registry = Registry()
+    registry.add(Plugin())
+    with pytest.raises(PluginError, match=rf"'{fault}' of distribution .*{message}"):
+        load_features(registry, "tiny", FeatureChoice(fault))
 
 
 def test_features_are_chosen_by_name_or_by_backend(tmp_path: Path) -> None:
@@ -129,5 +172,8 @@ def test_features_are_chosen_by_name_or_by_backend(tmp_path: Path) -> None:
         load_features(registry, "tiny", FeatureChoice("meen"))
     with pytest.raises(InvalidPluginError, match="features 'broken'"):
         load_features(registry, "tiny", FeatureChoice("broken"))
+    (tmp_path / "broken.png").write_text("no image")
+    with pytest.raises(EvaluationError, match=r"cannot read the image '.*broken\.png'"):
+        load_features(registry, "tiny", FeatureChoice("mean", reference=tmp_path))
     with pytest.raises(EvaluationError, match="holds 0 images"):
         load_features(registry, "tiny", FeatureChoice("mean", reference=tmp_path / "none"))

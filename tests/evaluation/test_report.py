@@ -23,6 +23,7 @@ from spatialguide.evaluation.study import (
     Study,
     ablation_methods,
     benchmark_methods,
+    read_study,
     sweep_methods,
 )
 from spatialguide.evaluation.tables import grids, markdown, terminal, title
@@ -83,6 +84,56 @@ def test_figures_are_those_of_the_rows(folder: Path) -> None:
     assert set(guided.fidelity) == {"saturation"}
     assert report.prompts == (0, 1, 2)
     json.dumps(report.as_dict())
+
+
+def test_methods_are_compared_with_the_configured_one_too(tmp_path: Path) -> None:
+    methods = benchmark_methods(make_config(), {"paper": make_config("paper")})
+    make_run(tmp_path, methods, {BASELINE: [0, 0, 1], GUIDED: [2, 1, 2], "paper": [1, 1, 2]})
+    report = read(tmp_path)
+    assert report.of(GUIDED).against_guided is None
+    versus = report.of("paper").against_guided
+    assert versus is not None
+    assert versus.difference == pytest.approx(-100 / 6)
+    assert "over guided" in markdown(report)
+
+
+def test_a_run_of_an_earlier_configuration_is_read_as_it_is(folder: Path) -> None:
+    """Defaults that came later are no part of its images' names."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    for method in manifest["methods"].values():
+        del method["config"]["guidance"]["patience"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    older = read_study(folder)
+    names = [key for name in older.methods for number in range(3) for key in older.keys(number, name)]
+    assert set(names).isdisjoint(row["key"] for row in rows)
+    for row, key in zip(rows, names, strict=True):
+        (folder / "images" / f"{row['key']}.png").rename(folder / "images" / f"{key}.png")
+        row["key"] = key
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert read(folder).prompts == (0, 1, 2)
+
+
+def test_figures_that_are_not_defined_are_null(folder: Path) -> None:
+    make_run(folder / "none", benchmark_methods(make_config()), {BASELINE: [0, 0, 0], GUIDED: [0, 0, 0]})
+    rows = (folder / "none" / "rows.jsonl").read_text(encoding="utf-8").replace('"detected": true', '"detected": false')
+    (folder / "none" / "rows.jsonl").write_text(rows, encoding="utf-8")
+    text = json.dumps(read(folder / "none").as_dict(), allow_nan=False)
+    assert json.loads(text)["methods"][BASELINE]["scores"]["cond"] is None
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "environment.json"])
+def test_a_damaged_run_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_text("{]\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match=name):
+        read(folder)
+
+
+def test_a_picture_that_was_lost_is_not_done(folder: Path) -> None:
+    study = read_study(folder)
+    (folder / "images" / f"{study.keys(1, GUIDED)[0]}.png").unlink()
+    assert read(folder).prompts == (0, 2)
 
 
 def test_an_unfinished_run_counts_what_all_methods_have(folder: Path) -> None:

@@ -29,10 +29,15 @@ def test_visor_takes_the_models_names_or_coco(registry: Registry) -> None:
     visor = made(registry, "visor")
     cases = visor.cases(NAMES, 8, seed=0)
     assert len(cases) == 8
-    assert {case.labels for case in cases} == {NAMES}
+    guide = SpatialGuide(registry=registry)
+    asked = [visor.labels(case, guide.parse(case.prompt)) for case in cases]
+    assert all(len(names) == 2 and set(names) < set(NAMES) for names in asked)
     assert visor.cases(NAMES, 8, seed=0) == cases != visor.cases(NAMES, 8, seed=1)
-    assert len(visor.cases(None, 1, seed=0)[0].labels) == 80
-    assert Visor(names=["cat", "dog"]).cases(NAMES, 4, seed=0)[0].labels == ("cat", "dog")
+    coco = {name for case in visor.cases(None, 400, seed=0) for name in visor.labels(case, guide.parse(case.prompt))}
+    assert len(coco) == 80
+    assert "cat" in Visor(names=["cat", "dog"]).cases(NAMES, 4, seed=0)[0].prompt
+    with pytest.raises(EvaluationError, match="names must be a list"):
+        Visor(names="cat")
 
 
 def test_many_objects_are_read_as_they_were_meant(registry: Registry) -> None:
@@ -57,9 +62,9 @@ def test_many_objects_need_sound_numbers(objects: tuple[int, int]) -> None:
 
 def test_the_default_rule_is_visors(registry: Registry) -> None:
     visor, relations = made(registry, "visor"), registry.relations()
-    case = Case("a cat to the left of a dog", NAMES)
+    case = Case("a cat to the left of a dog", ())
     scene = SpatialGuide(registry=registry).parse(case.prompt)
-    assert visor.labels(case, scene) == NAMES
+    assert visor.labels(case, scene) == ("cat", "dog")
     assert visor.score(case, scene, [box("cat", 10, 9), box("dog", 50, 9)], SIZE, relations) == (True, 1.0)
     assert visor.score(case, scene, [box("cat", 50, 9), box("dog", 10, 9)], SIZE, relations) == (True, 0.0)
     assert visor.score(case, scene, [box("cat", 10, 9)], SIZE, relations) == (False, 0.0)
@@ -67,9 +72,17 @@ def test_the_default_rule_is_visors(registry: Registry) -> None:
 
 def test_compbench_reads_its_file(tmp_path: Path, registry: Registry) -> None:
     file = tmp_path / "spatial_val.txt"
-    file.write_text("a girl on the top of a frog\na frog behind a girl.\n\na cup near a box.\n", encoding="utf-8")
+    lines = [
+        "a girl on the top of a frog",
+        "a frog behind a girl.",
+        "",
+        "a cup near a box.",
+        "an owl on the left of a painting",
+    ]
+    file.write_text("\n".join(lines), encoding="utf-8")
     benchmark = CompBench(str(file))
-    girl, cup = benchmark.cases(None, 10, seed=0)
+    girl, cup, owl = benchmark.cases(None, 10, seed=0)
+    assert owl.data == ("owl", "painting")
     assert (girl.prompt, cup.prompt) == ("a girl on the top of a frog", "a cup near a box")
     scene = SpatialGuide(registry=registry).parse(girl.prompt)
     assert benchmark.labels(girl, scene) == ("person", "frog")
