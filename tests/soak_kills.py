@@ -46,7 +46,7 @@ def count(folder: Path) -> int:
 
 def main(kills: int = 10, seed: int = 0) -> None:
     """Exit 0 if nothing differs."""
-    rng, shown = random.Random(seed), Table("kill", "after s", "rows then", title="kill -9", title_justify="left")
+    rng, shown = random.Random(seed), Table("start", "after s", "rows then", "", title="kill -9", title_justify="left")
     with tempfile.TemporaryDirectory() as place:
         alone, killed = Path(place) / "alone", Path(place) / "killed"
         began = time.monotonic()
@@ -60,8 +60,8 @@ def main(kills: int = 10, seed: int = 0) -> None:
                 process.wait(wait)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
-            process.wait()
-            shown.add_row(str(number + 1), f"{wait:.1f}", str(count(killed)))
+            ended = process.wait() == 0
+            shown.add_row(str(number + 1), f"{wait:.1f}", str(count(killed)), "ended by itself" if ended else "killed")
         subprocess.run([*COMMAND, "--out", str(killed)], check=True, stdout=subprocess.DEVNULL)
         left = [path.name for path in killed.rglob("*.tmp")]
         same = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,29 @@ def test_links_and_pictures_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if not target.startswith("http"):
             assert (path.parent / target).exists(), target
+
+
+def commands(path: Path) -> list[str]:
+    """Every call of the command in a document's shell blocks, without comments; optional parts in brackets left out."""
+    blocks = re.findall(r"```bash\n(.*?)```", path.read_text(), flags=re.DOTALL)
+    lines = [line.split("#")[0] for block in blocks for line in block.splitlines()]
+    return [re.sub(r"\[.*?\]", "", line).strip() for line in lines if line.startswith("spatialguide ")]
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+def test_commands_in_documents_exist_with_their_options(path: Path) -> None:
+    from typer.main import get_command
+
+    from spatialguide.cli import app
+
+    for line in commands(path):
+        words = shlex.split(line)[1:]
+        context = get_command(app).make_context("spatialguide", list(words))
+        command, name = context.command, ""
+        while isinstance(getattr(command, "commands", None), dict):
+            name, command, words = command.resolve_command(context, words)
+            assert command is not None, line
+        command.make_context(name, list(words))  # raises on an option that there is not
 
 
 def test_the_readme_has_the_two_commands_that_matter() -> None:

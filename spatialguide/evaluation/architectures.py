@@ -54,7 +54,8 @@ def make_unet(architecture: Architecture, dtype: torch.dtype, device: torch.devi
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(sample_size=architecture.side, **architecture.unet)
-    unet = unet.to(dtype).to_empty(device=device).eval()
+    # torch's own `to`: diffusers' warns of parts that a trained model would keep in float32.
+    unet = torch.nn.Module.to(unet, dtype).to_empty(device=device).eval()
     generator = torch.Generator(device).manual_seed(0)
     with torch.no_grad():
         for parameter in unet.parameters():
