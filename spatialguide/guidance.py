@@ -204,13 +204,14 @@ class Guidance:
 
     def _finished(self, scored: Scored) -> Tensor:
         """Images whose relations have held for so many guided steps that they need no more guidance; counts this step."""
-        unmet = scored.unmet(self.config.settle_margin) > 0
-        held = torch.zeros(len(unmet), device=unmet.device) if self._held is None else self._held
-        nothing_to_guide = torch.tensor([image is None for image in scored.images], device=unmet.device)
+        # Written so that a distance that is not a number does not hold.
+        holds = scored.unmet(self.config.settle_margin) <= 0
+        held = torch.zeros(len(holds), device=holds.device) if self._held is None else self._held
+        nothing_to_guide = torch.tensor([image is None for image in scored.images], device=holds.device)
         finished = self._has_finished(held) | nothing_to_guide
         held = torch.where(nothing_to_guide, torch.full_like(held, float("inf")), held)
         # Once finished stays finished, so that an image does not depend on the others in its batch.
-        self._held = torch.where(finished, held, torch.where(unmet, torch.zeros_like(held), held + 1))
+        self._held = torch.where(finished, held, torch.where(holds, held + 1, torch.zeros_like(held)))
         return finished
 
     def _has_finished(self, held: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from spatialguide.errors import ConfigError, PluginError
 from spatialguide.registry import Registry
 
 PROMPT = "a cat to the left of a dog"
-SIZE = {"width": 32, "height": 32, "steps": 2}
+SIZE = {"width": 32, "height": 32, "steps": 2, "guidance": {"window": (0.0, 1.0), "patience": None}}
 
 
 @pytest.fixture(scope="module")
