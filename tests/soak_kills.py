@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-COMMAND = [sys.executable, "-m", "spatialguide", "bench", "run", "visor", "--prompts", "12", "--images", "4", "--batch", "2"]
+COMMAND = [sys.executable, "-m", "spatialguide", "bench", "run", "visor", "--prompts", "16", "--images", "4", "--batch", "2"]
 
 
 def table(folder: Path) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def main(kills: int = 10, seed: int = 0) -> None:
         for number in range(kills):
             process = subprocess.Popen([*COMMAND, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             # Up to where a run of its own would end, but mostly early, so that there is something left for the last kill.
-            wait = rng.uniform(0.5, 0.45 * whole)
+            wait = rng.uniform(0.5, 0.33 * whole)
             try:
                 process.wait(wait)
             except subprocess.TimeoutExpired:
