@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spatialguide.contracts import FeatureExtractor
 from spatialguide.errors import EvaluationError, InvalidPluginError
+from spatialguide.evaluation.pictures import SUFFIXES, opened
 from spatialguide.evaluation.uncertainty import Figure, jackknife, mean_figure
 from spatialguide.registry import Registry
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 SATURATION, DISTANCE, FRECHET, CLIP_SCORE = "saturation", "distance", "Frechet", "CLIP score"
 #: In place of an extractor's name: no features.
 NO_FEATURES = "none"
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 _AT_ONCE = 64
 
 
@@ -123,27 +123,11 @@ def load_features(registry: Registry, backend: str, choice: FeatureChoice) -> Fe
                 f"features '{name}': reference() has {reference.shape[1]} dimensions and embed() {width}: they must be the same"
             )
         return replace(features, reference=reference)
-    paths = sorted(path for path in choice.reference.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    paths = sorted(path for path in choice.reference.rglob("*") if path.suffix.lower() in SUFFIXES)
     if len(paths) < 2:
         raise EvaluationError(f"'{choice.reference}' holds {len(paths)} images: a Frechet distance needs a folder of many")
     batches = (paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE))
     return replace(features, reference=torch.cat([features.embed(opened(batch)) for batch in batches]))
-
-
-def opened(paths: Sequence[Path]) -> list[Image.Image]:
-    """Images in memory, RGB.
-
-    Raises:
-        EvaluationError: a file is no image.
-    """
-    images = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                images.append(image.convert("RGB"))
-        except OSError as error:
-            raise EvaluationError(f"cannot read the image '{path}': {error}") from error
-    return images
 
 
 def saturation(image: Image.Image) -> float:

@@ -14,10 +14,10 @@ from rich.progress import track
 
 from spatialguide.contracts import Detection, Detector
 from spatialguide.errors import EvaluationError
+from spatialguide.evaluation.pictures import SUFFIXES, opened
 from spatialguide.evaluation.prompts import Sr2dPrompt
 
 _NAME = re.compile(r"(\d+)_(\d+)")
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 #: Side of the subject on which the relation asks for it: (axis, sign) of subject minus ground, y growing downwards.
 _SIDES = {"to the left of": (0, -1), "to the right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 
@@ -38,7 +38,7 @@ def detect_folder(
     Raises:
         EvaluationError: no such images there, a number that no prompt has, or a file that is no image.
     """
-    named = [(path, _NAME.fullmatch(path.stem)) for path in sorted(folder.glob("*")) if path.suffix.lower() in _SUFFIXES]
+    named = [(path, _NAME.fullmatch(path.stem)) for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES]
     numbered = [(path, int(match[1]), int(match[2])) for path, match in named if match is not None]
     if not numbered:
         raise EvaluationError(f"'{folder}' holds no images named PROMPT_IMAGE, such as 0_3.png")
@@ -48,16 +48,8 @@ def detect_folder(
     counted = [item for item in numbered if prompts[item[1]].is_spatial]
     results = {}
     for path, number, place in track(counted, "detecting", console=console, transient=True):
-        results[f"{number}_{place}"] = _row(_opened(path), prompts[number], detector)
+        results[f"{number}_{place}"] = _row(opened([path])[0], prompts[number], detector)
     return results
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise EvaluationError(f"cannot read the image '{path}': {error}") from error
 
 
 def _row(image: Image.Image, prompt: Sr2dPrompt, detector: Detector) -> dict[str, Any]:
