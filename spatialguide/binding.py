@@ -1,12 +1,40 @@
-"""Binding: from character spans of objects to the token positions that the denoiser's cross-attention sees."""
+"""Binding: from character spans of objects to the token positions that the denoiser's attention sees."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from spatialguide.errors import BindingError
 from spatialguide.scene import Scene, Span
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A stretch of the denoiser's text axis.
+
+    Attributes:
+        tokenizer: a transformers tokenizer.
+        start: position of the stretch's first token. SDXL's two encoders share their positions; SD3's T5 comes after CLIP's.
+        lowered: whether the pipeline lowers and strips the prompt before its tokenizer sees it, as PixArt's do.
+    """
+
+    tokenizer: Any
+    start: int = 0
+    lowered: bool = False
+
+
+def encodings(pipeline: Any) -> list[Encoding]:
+    """The stretches that a pipeline's tokenizers fill."""
+    found = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2")]
+    # PixArt's pipelines and their kin clean captions with this method.
+    lowered = hasattr(pipeline, "_clean_caption")
+    stretches = [Encoding(tokenizer, lowered=lowered) for tokenizer in found if tokenizer is not None]
+    third = getattr(pipeline, "tokenizer_3", None)
+    if third is not None and getattr(pipeline, "text_encoder_3", None) is not None:
+        stretches.append(Encoding(third, start=pipeline.tokenizer_max_length))
+    return stretches
 
 
 def token_offsets(tokenizer: Any, prompt: str) -> list[Span]:
@@ -24,16 +52,16 @@ def token_offsets(tokenizer: Any, prompt: str) -> list[Span]:
     return [Span(*pair) for pair in convert_slow_tokenizer(tokenizer).encode(prompt).offsets]
 
 
-def bind_tokenizer(scene: Scene, tokenizer: Any) -> tuple[tuple[int, ...], ...]:
-    """Token positions of each object of the scene for one tokenizer.
+def bind_encoding(scene: Scene, encoding: Encoding) -> tuple[tuple[int, ...], ...]:
+    """Token positions of each object of the scene in one stretch of the text axis.
 
     An object's tokens are those that overlap its name; the characters decide, so that repeated nouns stay apart.
 
     Raises:
         BindingError: a token of an object lies beyond the encoder's length limit, or an object has no token.
     """
-    offsets = token_offsets(tokenizer, scene.prompt)
-    limit = tokenizer.model_max_length
+    offsets = _offsets(scene.prompt, encoding)
+    limit = encoding.tokenizer.model_max_length
     # The last visible position belongs to the end-of-text token.
     last = limit - 2
     bound = []
@@ -50,21 +78,37 @@ def bind_tokenizer(scene: Scene, tokenizer: Any) -> tuple[tuple[int, ...], ...]:
                 f"object '{scene.name(index)}' is token {positions[-1]} of the prompt, but the text encoder reads only "
                 f"{limit} tokens: shorten the prompt or name the objects earlier"
             )
-        bound.append(positions)
+        bound.append(tuple(encoding.start + position for position in positions))
     return tuple(bound)
 
 
-def bind(scene: Scene, tokenizers: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
-    """Token positions of each object over all of a pipeline's text encoders that share one token axis (SDXL: two).
+def _offsets(prompt: str, encoding: Encoding) -> list[Span]:
+    """Spans of the tokens in the prompt as it was written."""
+    if not encoding.lowered:
+        return token_offsets(encoding.tokenizer, prompt)
+    first = len(prompt) - len(prompt.lstrip())
+    # Where each character came from: some are longer in lower case.
+    origins = [first + number for number, character in enumerate(prompt.strip()) for _ in character.lower()]
+    return [
+        Span(origins[token.start], origins[token.end - 1] + 1) if token.start < token.end else Span(0, 0)
+        for token in token_offsets(encoding.tokenizer, prompt.lower().strip())
+    ]
+
+
+def bind(scene: Scene, stretches: Sequence[Encoding]) -> tuple[tuple[int, ...], ...]:
+    """Token positions of each object over all of a pipeline's text encoders.
 
     Raises:
-        BindingError: see `bind_tokenizer`.
+        BindingError: an object that no encoder reads; see `bind_encoding`.
     """
-    per_encoder = [bind_tokenizer(scene, tokenizer) for tokenizer in tokenizers]
-    return tuple(tuple(sorted(set().union(*positions))) for positions in zip(*per_encoder, strict=True))
-
-
-def pipeline_tokenizers(pipeline: Any) -> list[Any]:
-    """The pipeline's tokenizers, in order."""
-    found = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
-    return [tokenizer for tokenizer in found if tokenizer is not None]
+    found: list[tuple[tuple[int, ...], ...]] = []
+    fault: BindingError | None = None
+    for encoding in stretches:
+        try:
+            found.append(bind_encoding(scene, encoding))
+        except BindingError as error:
+            # A longer encoder may read what a shorter one cuts off (SD3: T5 reads more than CLIP).
+            fault = error
+    if fault is not None and not found:
+        raise fault
+    return tuple(tuple(sorted(set().union(*positions))) for positions in zip(*found, strict=True))

@@ -39,6 +39,8 @@ class GuidanceConfig(BaseModel):
     patience: stop guiding an image once its relations have held with `settle_margin` at this many guided steps in a row;
         None never stops.
     every: guide only every so-manieth step of the window.
+    layers_per_level: observe only so many of a level's layers, the first ones, so that less of the denoiser is differentiated;
+        None observes all. Layers named by the caller are observed as they are.
     checkpointing: store less for the backward pass and compute it again: less memory, slower.
     """
 
@@ -52,6 +54,7 @@ class GuidanceConfig(BaseModel):
     settle_margin: float = Field(default=0.25, gt=0)
     patience: int | None = Field(default=2, ge=1)
     every: int = Field(default=1, ge=1)
+    layers_per_level: int | None = Field(default=None, ge=1)
     checkpointing: bool = False
 
     @field_validator("window")

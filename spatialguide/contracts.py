@@ -102,15 +102,23 @@ class Layers:
         """Pairs (level, module name), coarse level first, in the order given."""
         return ((level, name) for level, names in self.levels.items() for name in names)
 
+    def first(self, count: int | None) -> Layers:
+        """The first so many of each level; None keeps all."""
+        return Layers({level: names[:count] for level, names in self.levels.items()})
+
 
 @dataclass(frozen=True)
 class Generation:
-    """A backend's usual settings, used where the configuration leaves them open; a size of None is the pipeline's own."""
+    """A backend's usual settings, used where the configuration leaves them open; a size of None is the pipeline's own.
+
+    call: further arguments of the pipeline's call.
+    """
 
     steps: int
     guidance_scale: float
     width: int | None
     height: int | None
+    call: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Backend(ABC):

@@ -5,6 +5,8 @@ x0 down the loss (InfSplign, arXiv 2512.17851). With x = alpha x0 + sigma eps at
 
     v-prediction  v = alpha eps - sigma x0:  delta_v  = delta / alpha
     x0-prediction:                           delta_x0 = -delta sigma / alpha
+
+Under flow matching, x = (1 - sigma) x0 + sigma eps with eps - x0 predicted, it is delta / alpha too, with alpha = 1 - sigma.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ def paper_correction(gradient: Tensor, eta: float, prediction_type: str, alpha: 
     Args:
         gradient: of the loss with respect to the denoiser's input, (images, channels, height, width).
         eta: the paper's strength (1000).
-        prediction_type: "epsilon", "v_prediction" or "sample".
-        alpha: signal rate at this timestep, sqrt(alphas_cumprod).
+        prediction_type: "epsilon", "v_prediction", "flow_prediction" or "sample".
+        alpha: signal rate at this timestep, from `signal_rate`.
     """
     delta: Tensor = eta * gradient
     floored = max(alpha, MIN_ALPHA)
     if prediction_type == "epsilon":
         return delta
-    if prediction_type == "v_prediction":
+    if prediction_type in ("v_prediction", "flow_prediction"):
         return delta / floored
     if prediction_type == "sample":
         return -delta * (math.sqrt(1 - alpha**2) / floored)
@@ -54,7 +56,7 @@ def relative_correction(
     fraction: float,
     prediction_type: str,
     conditional: Tensor,
-    unconditional: Tensor | None,
+    unconditional: Tensor | None = None,
     guidance_scale: float = 1.0,
 ) -> Tensor:
     """Correction with norm `fraction` * guidance_scale * ||eps_cond - eps_uncond||, per image.
@@ -69,7 +71,7 @@ def relative_correction(
             stands for the difference.
         guidance_scale: of classifier-free guidance.
     """
-    if prediction_type not in ("epsilon", "v_prediction", "sample"):
+    if prediction_type not in ("epsilon", "v_prediction", "flow_prediction", "sample"):
         raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}'")
     if unconditional is None:
         reference = NO_CFG_FRACTION * norms(conditional)
@@ -81,12 +83,20 @@ def relative_correction(
     return scale * gradient
 
 
+def prediction_type_of(scheduler: Any) -> str:
+    """What a denoiser under this scheduler predicts: "epsilon", "v_prediction", "sample", or "flow_prediction" (eps - x0)."""
+    kind: str = scheduler.config.get("prediction_type", "epsilon")
+    return "flow_prediction" if "FlowMatch" in type(scheduler).__name__ else kind
+
+
 def signal_rate(scheduler: Any, timestep: float) -> float:
-    """alpha = sqrt(alphas_cumprod) at a timestep.
+    """alpha at a timestep: sqrt(alphas_cumprod), or 1 - sigma under flow matching, whose timesteps are sigmas.
 
     Raises:
         UnsupportedPipelineError: the scheduler has no variance-preserving noise table.
     """
+    if prediction_type_of(scheduler) == "flow_prediction":
+        return 1 - timestep / float(scheduler.config.num_train_timesteps)
     table = getattr(scheduler, "alphas_cumprod", None)
     if table is None:
         raise UnsupportedPipelineError(

@@ -17,14 +17,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from spatialguide.binding import pipeline_tokenizers
 from spatialguide.config import GuidanceConfig
 from spatialguide.contracts import Layers
-from spatialguide.correction import norms, paper_correction, relative_correction, signal_rate
+from spatialguide.correction import norms, paper_correction, prediction_type_of, relative_correction, signal_rate
 from spatialguide.errors import UnsupportedPipelineError
 from spatialguide.losses import LossSum, Scored
 from spatialguide.observer import AttentionObserver, Bindings
+from spatialguide.pipelines import (
+    EagerCalls,
+    compiled_calls_suspended,
+    denoiser_of,
+    guidance_scale_of,
+    parts_of,
+    plain,
+    sample_name,
+)
 from spatialguide.scene import Scene
 from spatialguide.trace import ImageStep, Step, Trace
 
@@ -48,12 +57,13 @@ class Guidance:
     """Guides one pipeline for given scenes.
 
     Args:
-        pipeline: a diffusers pipeline with a UNet.
+        pipeline: a diffusers pipeline with a UNet, or one of the transformers that `spatialguide.pipelines` knows.
         scenes: one per prompt of the batch.
         bindings: token positions per scene and object.
         layers: cross-attention layers to observe.
         losses: weighted sum of loss terms.
         config: strength, window, and so on.
+        guidance_scale: of classifier-free guidance, for pipelines that do not say; the pipeline's own if not given.
     """
 
     pipeline: Any
@@ -63,8 +73,12 @@ class Guidance:
     losses: LossSum
     config: GuidanceConfig
     trace: Trace
+    guidance_scale: float | None = None
     _pending: Pending | None = None
     _nested: bool = False
+    #: Whether anything in the denoiser is compiled, and whether a guided call keeps it from running so.
+    _compiled: bool = False
+    _eager: bool = False
     #: Per image, at how many guided steps in a row its relations have held; None at the start of a generation.
     _held: Tensor | None = None
     _last_index: int = -1
@@ -76,13 +90,14 @@ class Guidance:
         Raises:
             UnsupportedPipelineError: the pipeline cannot be guided, or is guided already.
         """
-        denoiser: Any = self.pipeline.unet
+        called: Any = denoiser_of(self.pipeline)
+        denoiser: Any = plain(called)
         if getattr(denoiser, _ATTACHED, False):
             raise UnsupportedPipelineError("this pipeline is guided already: leave the other attach() block first")
         trainable = [p for p in denoiser.parameters() if p.requires_grad]
         handles = [
-            denoiser.register_forward_pre_hook(self._before, with_kwargs=True),
-            denoiser.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+            called.register_forward_pre_hook(self._before, with_kwargs=True),
+            called.register_forward_hook(self._after, with_kwargs=True, always_call=True),
         ]
         setattr(denoiser, _ATTACHED, True)
         checkpointing = self.config.checkpointing and not denoiser.is_gradient_checkpointing
@@ -92,10 +107,12 @@ class Guidance:
             parameter.requires_grad_(False)
         grad_before = torch.is_grad_enabled()
         try:
-            yield self.trace
+            with compiled_calls_suspended(called) as self._compiled:
+                yield self.trace
         finally:
-            if self._pending is not None:
-                self._abandon()
+            interrupted = self._pending is not None
+            self._abandon()
+            if interrupted:
                 torch.set_grad_enabled(grad_before)
             for handle in handles:
                 handle.remove()
@@ -107,57 +124,65 @@ class Guidance:
 
     # --- the hooks ---------------------------------------------------------------------------------------------
 
-    def _before(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _before(self, called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the unconditional part; hand on the conditional part with a graph."""
         if self._nested:
             return None
         self._abandon()
+        denoiser = plain(called)
+        name = sample_name(denoiser)
         call = inspect.signature(type(denoiser).forward).bind(denoiser, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
         del call["self"]
         timestep = float(torch.as_tensor(call["timestep"]).flatten()[0])
         index = self._guided_step(timestep)
-        if index is None:
+        # Skip-layer guidance (SD 3.5) is a further call, for a difference that the pipeline takes itself.
+        if index is None or call.get("skip_layers") is not None:
             return None
         if torch.is_inference_mode_enabled():
             raise UnsupportedPipelineError("guidance needs gradients: call the pipeline outside torch.inference_mode()")
-        sample: Tensor = call["sample"]
-        batch, parts = sample.shape[0], self._parts()
+        sample: Tensor = call[name]
+        batch, parts = sample.shape[0], parts_of(self.pipeline, call, name)
         if batch % (parts * len(self.scenes)):
             raise UnsupportedPipelineError(
                 f"the denoiser got {batch} samples, which {len(self.scenes)} prompts in {parts} parts do not divide: "
                 "call the pipeline with the prompts that were attached"
             )
         images = batch // parts
+        self._run_eagerly(self._compiled)
         unconditional = None
         if parts == 2:
             self._nested = True
             try:
                 with torch.no_grad():
-                    output = denoiser(**{**_rows(call, slice(0, images), batch), "return_dict": False})
+                    output = called(**{**_rows(call, slice(0, images), batch), "return_dict": False})
                 unconditional = output[0]
             finally:
                 self._nested = False
         call = _rows(call, slice(batch - images, batch), batch)
         observer = AttentionObserver(denoiser, self.layers)
         observer.__enter__()
-        call["sample"] = call["sample"].detach().requires_grad_()
-        self._pending = Pending(observer, call["sample"], timestep, index, unconditional)
+        call[name] = call[name].detach().requires_grad_()
+        self._pending = Pending(observer, call[name], timestep, index, unconditional)
         return (), call
 
-    def _after(self, denoiser: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    def _after(self, called: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """Score the conditional part, and add the correction to both parts."""
         pending = self._pending
         if self._nested or pending is None:
             return None
         self._pending = None
+        self._run_eagerly(False)
         pending.observer.__exit__(None, None, None)
         if output is None:  # the forward raised; its error is on its way
             return None
         conditional = (output[0] if isinstance(output, tuple) else output.sample).detach()
         correction = self._correction(pending, conditional)
         parts = [conditional] if pending.unconditional is None else [pending.unconditional, conditional]
-        corrected = torch.cat([part + correction.to(part.dtype) for part in parts])
+        # Models that also predict a variance (PixArt) have more channels than the noise has.
+        rest = conditional.shape[1] - correction.shape[1]
+        added = functional.pad(correction, (0, 0, 0, 0, 0, rest))
+        corrected = torch.cat([part + added.to(part.dtype) for part in parts])
         return (corrected, *output[1:]) if isinstance(output, tuple) else type(output)(sample=corrected)
 
     def _abandon(self) -> None:
@@ -165,6 +190,13 @@ class Guidance:
         if self._pending is not None:
             self._pending.observer.remove()
         self._pending, self._nested = None, False
+        self._run_eagerly(False)
+
+    def _run_eagerly(self, wanted: bool) -> None:
+        """Compiled code does not see hooks that come later."""
+        if wanted != self._eager:
+            (EagerCalls.start if wanted else EagerCalls.stop)()
+            self._eager = wanted
 
     # --- the step ----------------------------------------------------------------------------------------------
 
@@ -218,10 +250,11 @@ class Guidance:
         return held >= (self.config.patience or float("inf"))
 
     def _scaled(self, gradient: Tensor, pending: Pending, conditional: Tensor) -> Tensor:
-        kind = self.pipeline.scheduler.config.get("prediction_type", "epsilon")
+        kind = prediction_type_of(self.pipeline.scheduler)
         if self.config.mode == "relative":
-            scale = float(self.pipeline.guidance_scale)
-            return relative_correction(gradient, self.config.strength, kind, conditional, pending.unconditional, scale)
+            scale = guidance_scale_of(self.pipeline) if self.guidance_scale is None else self.guidance_scale
+            noise, *others = (part[:, : gradient.shape[1]] for part in (conditional, pending.unconditional) if part is not None)
+            return relative_correction(gradient, self.config.strength, kind, noise, *others, guidance_scale=scale)
         alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
         return paper_correction(gradient, self.config.strength, kind, alpha)
 
@@ -252,33 +285,6 @@ class Guidance:
             return None
         first = len(timesteps) - run + math.ceil(start * run)
         return index if (index - first) % self.config.every == 0 else None
-
-    def _parts(self) -> int:
-        """How many parts the pipeline's batch has: with classifier-free guidance two, without it one."""
-        if getattr(self.pipeline, "do_perturbed_attention_guidance", False):
-            raise UnsupportedPipelineError(
-                "perturbed-attention guidance needs its whole batch in one call: set pag_scale=0 to use spatial guidance"
-            )
-        return 2 if self.pipeline.do_classifier_free_guidance else 1
-
-
-def refuse_unsupported(pipeline: Any) -> None:
-    """Raise UnsupportedPipelineError for what is known not to work, with what to do instead."""
-    name = type(pipeline).__name__
-    if getattr(pipeline, "unet", None) is None or getattr(pipeline, "scheduler", None) is None:
-        raise UnsupportedPipelineError(f"{name} has no unet and scheduler: only UNet pipelines can be guided")
-    wrapper = type(pipeline.unet)
-    if "sample" not in inspect.signature(wrapper.forward).parameters:
-        raise UnsupportedPipelineError(
-            f"the denoiser is wrapped in {wrapper.__name__}, which hides its layers: "
-            "attach to the pipeline before torch.compile"
-        )
-    if "InstructPix2Pix" in name:
-        raise UnsupportedPipelineError(f"{name} splits its batch in three parts of its own kind: it cannot be guided")
-    if not hasattr(type(pipeline), "do_classifier_free_guidance"):
-        raise UnsupportedPipelineError(f"{name} does not say whether it uses classifier-free guidance: it cannot be guided")
-    if not pipeline_tokenizers(pipeline):
-        raise UnsupportedPipelineError(f"{name} has no tokenizer to bind the prompt's objects with")
 
 
 def _rows(value: Any, rows: slice, batch: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -229,6 +230,7 @@ class SpatialGuide:
         scene: Scene | Sequence[Scene] | None = None,
         layers: Layers | None = None,
         tokens: Sequence[Sequence[Sequence[int]]] | None = None,
+        guidance_scale: float | None = None,
     ) -> Iterator[Trace]:
         """Guide a diffusers pipeline that the caller runs inside the block.
 
@@ -236,12 +238,14 @@ class SpatialGuide:
                 image = pipe(prompt).images[0]
 
         Args:
-            pipeline: any diffusers pipeline with a UNet.
+            pipeline: a diffusers pipeline with a UNet, or PixArt's or Stable Diffusion 3's.
             prompt: the prompt or prompts that the pipeline will be called with, in order.
             scene: scenes made by hand; parsed from the prompts if not given.
-            layers: attention layers to observe; the decoder's two coarsest levels if not given.
+            layers: attention layers to observe; by default a UNet decoder's two coarsest levels, or a transformer's middle.
             tokens: positions of each object's tokens, per prompt and object; by the pipeline's tokenizers if not given. For
                 prompt_embeds that are not the tokenizer's one-to-one encoding of the prompt.
+            guidance_scale: that of your call, for pipelines that do not say what they were called with (PixArt's); by default
+                their usual one. Only mode "relative" needs it.
 
         The configuration's scheduler, steps and scale are not used: those are the caller's.
 
@@ -260,7 +264,7 @@ class SpatialGuide:
         scenes = self._scenes(prompts, scene)
         if tokens is not None and [len(each) for each in tokens] != [len(each.objects) for each in scenes]:
             raise BindingError(f"tokens must hold positions for each object of each prompt: {[s.describe() for s in scenes]}")
-        with self._attached(pipeline, scenes, layers, tokens) as trace:
+        with self._attached(pipeline, scenes, layers, tokens, guidance_scale) as trace:
             yield trace
 
     @contextmanager
@@ -270,26 +274,29 @@ class SpatialGuide:
         scenes: tuple[Scene, ...],
         layers: Layers | None,
         tokens: Sequence[Sequence[Sequence[int]]] | None = None,
+        guidance_scale: float | None = None,
     ) -> Iterator[Trace]:
-        from spatialguide.binding import bind, pipeline_tokenizers
-        from spatialguide.guidance import Guidance, refuse_unsupported
+        from spatialguide.binding import bind, encodings
+        from spatialguide.guidance import Guidance
+        from spatialguide.layers import default_layers
         from spatialguide.losses import LossSum, make_terms
-        from spatialguide.observer import decoder_layers
+        from spatialguide.pipelines import denoiser_of, plain, refuse_unsupported
         from spatialguide.trace import Trace
 
         refuse_unsupported(pipeline)
         # A scene without relations is drawn as the plain pipeline draws it.
         guided = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
-        tokenizers = pipeline_tokenizers(pipeline)
+        stretches = encodings(pipeline)
         losses = LossSum(make_terms(self._losses(), self.registry), self.registry.relations(), self.config.guidance.map_size)
         guidance = Guidance(
             pipeline=pipeline,
             scenes=guided,
-            bindings=[bind(s, tokenizers) for s in guided] if tokens is None else _positions(tokens),
-            layers=layers or decoder_layers(pipeline.unet),
+            bindings=[bind(s, stretches) for s in guided] if tokens is None else _positions(tokens),
+            layers=layers or default_layers(plain(denoiser_of(pipeline))).first(self.config.guidance.layers_per_level),
             losses=losses,
             config=self.config.guidance,
             trace=Trace(),
+            guidance_scale=guidance_scale,
         )
         with guidance.attached() as trace:
             yield trace
@@ -378,21 +385,19 @@ class SpatialGuide:
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
         seeds = [seed + i for i in range(len(prompts) * images_per_prompt)]
-
-        def told(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            if on_step is not None:
-                on_step(step + 1, pipeline.num_timesteps)
-            return tensors
-
+        settings = self._settings()
         arguments = {
             "prompt": [s.prompt for s in scenes],
             "num_images_per_prompt": images_per_prompt,
-            **self._settings(),
+            **settings,
+            **self.backend.generation.call,
             "generator": [torch.Generator().manual_seed(s) for s in seeds],
-            "callback_on_step_end": told,
+            **_callback(pipeline, on_step),
         }
         if guided:
-            with self._attached(pipeline, scenes, self.backend.layers(pipeline)) as trace:
+            layers = self.backend.layers(pipeline).first(self.config.guidance.layers_per_level)
+            scale = settings["guidance_scale"]
+            with self._attached(pipeline, scenes, layers, guidance_scale=scale) as trace:
                 images = pipeline(**arguments).images
         else:
             from spatialguide.trace import Trace
@@ -439,6 +444,24 @@ def _chunks(prompts: Iterable[str], size: int) -> Iterator[list[str]]:
     rest = iter(prompts)
     while chunk := list(islice(rest, size)):
         yield chunk
+
+
+def _callback(pipeline: Any, on_step: Callable[[int, int], object] | None) -> dict[str, Any]:
+    """The argument that tells `on_step`, in the form that the pipeline's call takes."""
+    if on_step is None:
+        return {}
+
+    def done(step: int) -> None:
+        on_step(step + 1, len(pipeline.scheduler.timesteps))
+
+    def at_step_end(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        done(step)
+        return tensors
+
+    if "callback_on_step_end" in inspect.signature(type(pipeline).__call__).parameters:
+        return {"callback_on_step_end": at_step_end}
+    # PixArt's pipelines have the older form.
+    return {"callback": lambda step, timestep, latents: done(step)}
 
 
 def _positions(tokens: Sequence[Sequence[Sequence[int]]]) -> list[tuple[tuple[int, ...], ...]]:

@@ -1,25 +1,24 @@
-"""Attention observer: reads cross-attention maps through ordinary module hooks, and changes nothing.
+"""Attention observer: reads attention maps through ordinary module hooks, and changes nothing.
 
-A layer's probabilities are rebuilt from the outputs of its to_q and to_k in float32, so whatever attention processor the
-model runs stays as it is. Only the columns of the objects' tokens are kept.
+A layer's probabilities are rebuilt in float32 from its queries and keys, the outputs of to_q and to_k (or of the norms after
+them), so whatever attention processor the model runs stays as it is. Only the columns of the objects' tokens are kept.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spatialguide.contracts import Layers
-from spatialguide.errors import UnsupportedPipelineError
-
-#: A decoder block with more cross-attention layers than this is sampled.
-MANY_LAYERS = 6
+from spatialguide.errors import BindingError, UnsupportedPipelineError
+from spatialguide.layers import find_layer, is_joint
 
 Bindings = Sequence[tuple[tuple[int, ...], ...]]
 
@@ -34,13 +33,23 @@ class LayerMaps:
 
 @dataclass
 class _Capture:
+    """What one layer did. key: of the text; image_key: of the pixels, where they attend to each other in the same layer;
+    bias: what the layer adds to its scores, to hide padding."""
+
+    joint: bool
     query: Tensor | None = None
     key: Tensor | None = None
+    image_key: Tensor | None = None
+    bias: Tensor | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.query is not None and self.key is not None and (self.image_key is not None or not self.joint)
 
 
 @dataclass
 class AttentionObserver:
-    """Records queries and keys of chosen attn2 layers while `recording`, and stops the graph after the last of them.
+    """Records queries and keys of chosen attention layers, and stops the graph after the last of them.
 
     Use as a context manager around one denoiser forward. On leaving, gradient mode is as it was.
 
@@ -58,15 +67,12 @@ class AttentionObserver:
     def __enter__(self) -> AttentionObserver:
         self._grad_before = torch.is_grad_enabled()
         found = {name: find_layer(self.denoiser, name) for _, name in self.layers}
-        self._captures = {name: _Capture() for name in found}
+        self._captures = {name: _Capture(is_joint(layer)) for name, layer in found.items()}
         for name, layer in found.items():
             capture = self._captures[name]
-            self._handles.append(layer.to_q.register_forward_hook(self._recorder(capture, "query")))
-            self._handles.append(layer.to_k.register_forward_hook(self._recorder(capture, "key")))
-            if getattr(layer, "fused_projections", False):
-                # Keys and values come out of one projection, side by side.
-                recorder = self._recorder(capture, "key", parts=2)
-                self._handles.append(layer.to_kv.register_forward_hook(recorder))
+            self._handles.append(layer.register_forward_pre_hook(_bias_recorder(capture), with_kwargs=True))
+            for attribute, module, part in _taps(layer):
+                self._handles.append(module.register_forward_hook(self._recorder(capture, attribute, part)))
         torch.set_grad_enabled(True)
         return self
 
@@ -80,13 +86,15 @@ class AttentionObserver:
             handle.remove()
         self._handles.clear()
 
-    def _recorder(self, capture: _Capture, attribute: str, parts: int = 1) -> Any:
+    def _recorder(self, capture: _Capture, attribute: str, part: tuple[int, int]) -> Any:
+        number, of = part
+
         def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             # Gradient checkpointing runs the forward again in the backward: the first recording counts.
             if getattr(capture, attribute) is not None:
                 return
-            setattr(capture, attribute, output.chunk(parts, dim=-1)[0])
-            if all(c.query is not None and c.key is not None for c in self._captures.values()):
+            setattr(capture, attribute, output.chunk(of, dim=-1)[number])
+            if all(c.complete for c in self._captures.values()):
                 # Nothing after the last observed layer can reach the loss, so it needs no graph.
                 torch.set_grad_enabled(False)
 
@@ -102,39 +110,118 @@ class AttentionObserver:
 
         Raises:
             UnsupportedPipelineError: an observed layer did not run.
+            BindingError: a token lies beyond the text that the layer sees.
         """
         found = {}
         for name, capture in self._captures.items():
-            if capture.query is None or capture.key is None:
+            query, key = capture.query, capture.key
+            if query is None or key is None or (capture.joint and capture.image_key is None):
                 raise UnsupportedPipelineError(
                     f"layer '{name}' did not run: its attention processor does not call to_q and to_k"
                 )
             heads = find_layer(self.denoiser, name).heads
-            maps = object_maps(capture.query[rows], capture.key[rows], heads, tokens)
+            image_key, bias = (None if part is None else part[rows] for part in (capture.image_key, capture.bias))
+            maps = object_maps(query[rows], key[rows], heads, tokens, image_key=image_key, bias=bias)
             height, width = grid_of(maps.shape[-1], size)
             found[name] = maps.reshape(*maps.shape[:-1], height, width)
         # A layer may serve two levels.
         return tuple(LayerMaps(level, found[name]) for level, name in self.layers)
 
 
-def object_maps(query: Tensor, key: Tensor, heads: int, tokens: tuple[tuple[int, ...], ...]) -> Tensor:
-    """Cross-attention probability of each object at each pixel: mean over heads and over the object's tokens.
+def _taps(layer: Any) -> Iterator[tuple[str, nn.Module, tuple[int, int]]]:
+    """Where a layer's queries and keys can be read: (what, module, (part, of so many) of its output)."""
+    norms = {name: getattr(layer, name, None) for name in ("norm_q", "norm_k", "norm_added_k")}
+    fused = getattr(layer, "fused_projections", False)
+    if not is_joint(layer):
+        yield "query", norms["norm_q"] or layer.to_q, (0, 1)
+        yield "key", norms["norm_k"] or layer.to_k, (0, 1)
+        if fused and norms["norm_k"] is None:
+            # Keys and values come out of one projection, side by side.
+            yield "key", layer.to_kv, (0, 2)
+        return
+    sources: Mapping[str, tuple[Any, Any, int]] = {
+        "query": (norms["norm_q"], layer.to_q, 0),
+        "image_key": (norms["norm_k"], layer.to_k, 1),
+        "key": (norms["norm_added_k"], layer.add_k_proj, 1),
+    }
+    for attribute, (norm, projection, number) in sources.items():
+        yield attribute, norm or projection, (0, 1)
+        if fused and norm is None:
+            yield attribute, layer.to_added_qkv if attribute == "key" else layer.to_qkv, (number, 3)
+
+
+def _bias_recorder(capture: _Capture) -> Any:
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if capture.bias is None:
+            capture.bias = kwargs.get("attention_mask")
+
+    return record
+
+
+def object_maps(
+    query: Tensor,
+    key: Tensor,
+    heads: int,
+    tokens: tuple[tuple[int, ...], ...],
+    image_key: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Attention probability of each object at each pixel: mean over heads and over the object's tokens.
 
     Args:
-        query: (images, pixels, channels); key: (images, text length, channels).
+        query: (images, pixels, channels), or (images, heads, pixels, head size).
+        key: of the text, (images, text length, channels), or by heads like the queries.
         heads: attention heads; channels = heads * head size.
         tokens: positions per object.
+        image_key: of the pixels, like the queries, where pixels and text share one softmax (SD3's joint attention).
+        bias: (images, 1, text length), added to the scores.
 
     Returns:
         (images, objects, pixels), float32.
+
+    Raises:
+        BindingError: a token lies beyond the text length.
     """
-    query, key = (t.float().reshape(*t.shape[:2], heads, -1).transpose(1, 2) for t in (query, key))
+    query, key = _by_heads(query, heads), _by_heads(key, heads)
+    last = max(position for positions in tokens for position in positions)
+    if last >= key.shape[2]:
+        raise BindingError(
+            f"an object is token {last} of the prompt, but the denoiser sees only {key.shape[2]} tokens: shorten the prompt, "
+            "name the objects earlier, or raise the pipeline's max_sequence_length"
+        )
+    if image_key is not None:
+        return _joint_maps(query, _by_heads(image_key, heads), key, tokens)
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    if bias is not None:
+        scores = scores + bias.float().unsqueeze(1)
     columns = sorted({position for positions in tokens for position in positions})
     # softmax over all tokens, but only the objects' columns are formed.
     probabilities = (scores[..., columns] - scores.logsumexp(dim=-1, keepdim=True)).exp().mean(dim=1)
     maps = [probabilities[..., [columns.index(p) for p in positions]].mean(dim=-1) for positions in tokens]
     return torch.stack(maps, dim=1)
+
+
+def _joint_maps(query: Tensor, image_key: Tensor, key: Tensor, tokens: tuple[tuple[int, ...], ...]) -> Tensor:
+    """The softmax runs over pixels and text; its matrix of pixels by pixels is never formed.
+
+    Attention itself takes the mean of an object's columns, where the values are 1 / tokens at the object's tokens and else 0.
+    """
+    pixels = image_key.shape[2]
+    # As wide as the keys, since fused attention kernels want one width.
+    values = query.new_zeros(pixels + key.shape[2], max(query.shape[-1], len(tokens)))
+    for number, positions in enumerate(tokens):
+        values[[pixels + position for position in positions], number] = 1 / len(positions)
+    keys = torch.cat([image_key, key], dim=2)
+    spread = values.expand(*keys.shape[:2], *values.shape)
+    columns = functional.scaled_dot_product_attention(query, keys, spread)[..., : len(tokens)]
+    return columns.mean(dim=1).transpose(1, 2)
+
+
+def _by_heads(states: Tensor, heads: int) -> Tensor:
+    """(images, heads, length, head size), float32."""
+    if states.ndim == 4:
+        return states.float()
+    return states.float().unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def grid_of(pixels: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -149,49 +236,3 @@ def grid_of(pixels: int, size: tuple[int, int]) -> tuple[int, int]:
     if height * width != pixels:
         raise UnsupportedPipelineError(f"a layer with {pixels} pixels does not fit a sample of {size[0]}x{size[1]}")
     return height, width
-
-
-def find_layer(denoiser: nn.Module, name: str) -> Any:
-    """The attention module called `name`.
-
-    Raises:
-        UnsupportedPipelineError: there is none, or it is no attention layer.
-    """
-    try:
-        layer = denoiser.get_submodule(name)
-    except AttributeError as error:
-        raise UnsupportedPipelineError(f"the denoiser {type(denoiser).__name__} has no layer '{name}'") from error
-    if not hasattr(layer, "to_q") or not hasattr(layer, "to_k"):
-        raise UnsupportedPipelineError(f"layer '{name}' of {type(denoiser).__name__} is no attention layer")
-    return layer
-
-
-def decoder_layers(denoiser: nn.Module) -> Layers:
-    """Cross-attention layers of a UNet's decoder: the coarsest block that has any is "coarse", the next finer one "mid".
-
-    For SD 1.x and 2.x these are up_blocks.1 and up_blocks.2, as in InfSplign. Where the coarsest block has many transformer
-    layers (SDXL's has thirty), the second to fourth of its middle attention serve both levels, as InfSplign has it. So does
-    the only block that has any.
-
-    Raises:
-        UnsupportedPipelineError: the denoiser has no such layers.
-    """
-    by_block: dict[str, list[str]] = {}
-    for name, module in denoiser.named_modules():
-        if name.startswith("up_blocks.") and name.endswith(".attn2") and hasattr(module, "to_k"):
-            by_block.setdefault(".".join(name.split(".")[:2]), []).append(name)
-    if not by_block:
-        raise UnsupportedPipelineError(
-            f"{type(denoiser).__name__} has no cross-attention layers (attn2) in its decoder: only UNet pipelines can be guided"
-        )
-    blocks = sorted(by_block, key=lambda block: int(block.rsplit(".", 1)[1]))
-    if len(by_block[blocks[0]]) > MANY_LAYERS:
-        return Layers(dict.fromkeys(("coarse", "mid"), _sampled(by_block[blocks[0]])))
-    return Layers({"coarse": tuple(by_block[blocks[0]]), "mid": tuple(by_block[blocks[min(1, len(blocks) - 1)]])})
-
-
-def _sampled(names: list[str]) -> tuple[str, ...]:
-    """Three layers of many."""
-    attentions = list(dict.fromkeys(name.partition(".transformer_blocks.")[0] for name in names))
-    middle = attentions[len(attentions) // 2]
-    return tuple(f"{middle}.transformer_blocks.{number}.attn2" for number in (1, 2, 3))

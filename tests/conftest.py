@@ -8,12 +8,26 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDIMScheduler,
+    DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from spatialguide.registry import Registry, default_registry
 from spatialguide_plugins.tiny.backend import WEIGHTS, TinyBackend
@@ -106,17 +120,92 @@ def make_sdxl(tokenizer: CLIPTokenizer) -> StableDiffusionXLPipeline:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=16 + 6 * 8,
     )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        norm_num_groups=4,
-        latent_channels=4,
-    )
     scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     return StableDiffusionXLPipeline(
-        vae, CLIPTextModel(config), CLIPTextModelWithProjection(config), tokenizer, tokenizer, unet, scheduler
+        make_vae(), CLIPTextModel(config), CLIPTextModelWithProjection(config), tokenizer, tokenizer, unet, scheduler
     )
+
+
+_T5_WORDS = ["a", "an", "the", "cat", "dog", "bus", "to", "left", "right", "of", "above", "below", "red", "car", "bird", "and"]
+
+
+def make_t5_tokenizer() -> T5Tokenizer:
+    """A few whole words, and letters for all others."""
+    words = [(f"\u2581{word}", -2.0) for word in _T5_WORDS]
+    letters = [(letter, -10.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz,."]
+    specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    return T5Tokenizer(vocab=[*specials, *words, *letters], extra_ids=0, model_max_length=64)
+
+
+def make_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
+    return T5EncoderModel(T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, **sizes))
+
+
+def make_vae(levels: int = 2, channels: int = 4, **options: float) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8,) * levels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        norm_num_groups=4,
+        latent_channels=channels,
+        **options,
+    )
+
+
+def make_pixart(blocks: int = 4) -> PixArtAlphaPipeline:
+    """PixArt in miniature: a transformer with cross-attention to T5, which also predicts a variance."""
+    torch.manual_seed(0)
+    tokenizer = make_t5_tokenizer()
+    transformer = PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=blocks,
+        cross_attention_dim=16,
+        caption_channels=32,
+        sample_size=32,
+        norm_type="ada_norm_single",
+    )
+    scheduler = DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
+    # Four levels make latents of 32 pixels a picture of 256, the smallest that PixArt's pipelines know.
+    pipeline = PixArtAlphaPipeline(tokenizer, make_t5(tokenizer), make_vae(levels=4), transformer, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def make_sd3(tokenizer: CLIPTokenizer, t5: bool = True, qk_norm: str | None = None) -> StableDiffusion3Pipeline:
+    """Stable Diffusion 3 in miniature: pixels, two CLIPs side by side and T5 after them, in one attention; flow matching."""
+    torch.manual_seed(0)
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, **sizes, **ends)
+    transformer = SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=1,
+        in_channels=4,
+        num_layers=4,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=32,
+        out_channels=4,
+        qk_norm=qk_norm,
+    )
+    third = make_t5_tokenizer()
+    pipeline = StableDiffusion3Pipeline(
+        transformer,
+        FlowMatchEulerDiscreteScheduler(),
+        make_vae(shift_factor=0.0),
+        CLIPTextModelWithProjection(config),
+        tokenizer,
+        CLIPTextModelWithProjection(config),
+        tokenizer,
+        make_t5(third) if t5 else None,
+        third if t5 else None,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 @pytest.fixture

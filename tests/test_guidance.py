@@ -67,9 +67,10 @@ def test_strength_zero_and_after_the_block_are_bit_identical(
 
 def test_the_correction_is_the_gradient_of_the_loss_times_eta(random_pipeline: StableDiffusionPipeline) -> None:
     """Against a plain autograd computation of the paper's formula through the whole UNet."""
-    from spatialguide.binding import bind
+    from spatialguide.binding import Encoding, bind
+    from spatialguide.layers import decoder_layers
     from spatialguide.losses import LossSum, make_terms
-    from spatialguide.observer import AttentionObserver, decoder_layers
+    from spatialguide.observer import AttentionObserver
 
     unet = random_pipeline.unet
     chosen = SpatialGuide(preset="paper")
@@ -95,7 +96,7 @@ def test_the_correction_is_the_gradient_of_the_loss_times_eta(random_pipeline: S
     losses = LossSum(make_terms(chosen.config.losses, chosen.registry), chosen.registry.relations(), map_size=64)
     with AttentionObserver(unet, decoder_layers(unet)) as observer:
         unet(leaf, timestep, text[1:])
-    scored = losses(observer, [SCENE], [bind(SCENE, [random_pipeline.tokenizer])], leaf)
+    scored = losses(observer, [SCENE], [bind(SCENE, [Encoding(random_pipeline.tokenizer)])], leaf)
     (gradient,) = torch.autograd.grad(scored.total, leaf)
     # The random model's gradients are about 1e-5, times 1000; outputs are about 1, with rounding of 1e-6.
     assert torch.allclose(corrected[0] - plain_output, (1000 * gradient).expand(2, -1, -1, -1), atol=3e-6)
@@ -324,8 +325,8 @@ def test_an_interrupt_inside_the_denoiser_leaves_no_hooks(random_pipeline: Stabl
 def test_maps_that_are_not_finite_never_reach_the_image(random_pipeline: StableDiffusionPipeline) -> None:
     plain = draw(random_pipeline)
 
-    def nan_maps(*arguments: Any) -> torch.Tensor:
-        return object_maps(*arguments) * float("nan")
+    def nan_maps(*arguments: Any, **others: Any) -> torch.Tensor:
+        return object_maps(*arguments, **others) * float("nan")
 
     from spatialguide import observer
 

@@ -10,11 +10,12 @@ from diffusers import StableDiffusionPipeline
 from torch.nn import functional
 
 from spatialguide import SpatialGuide
-from spatialguide.binding import bind
+from spatialguide.binding import Encoding, bind
 from spatialguide.config import TermConfig
 from spatialguide.errors import ConfigError, UnknownPluginError
+from spatialguide.layers import decoder_layers
 from spatialguide.losses import LossSum, make_terms
-from spatialguide.observer import AttentionObserver, decoder_layers
+from spatialguide.observer import AttentionObserver
 from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry
 
@@ -74,7 +75,7 @@ def test_the_paper_presets_loss_is_the_papers(random_pipeline: StableDiffusionPi
     losses = LossSum(make_terms(guide.config.losses, guide.registry), guide.registry.relations(), map_size=64)
     with AttentionObserver(unet, decoder_layers(unet)) as observer:
         unet(sample, 500, text)
-    scored = losses(observer, [SCENE], [bind(SCENE, [tokenizer])], sample)
+    scored = losses(observer, [SCENE], [bind(SCENE, [Encoding(tokenizer)])], sample)
     assert scored.total.item() == pytest.approx(expected.item(), rel=1e-5)
     assert scored.images[0].terms["alignment"] == pytest.approx(torch.stack(spatial).mean().item(), rel=1e-5)
 

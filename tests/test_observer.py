@@ -8,7 +8,8 @@ from torch import nn
 
 from spatialguide.contracts import Layers
 from spatialguide.errors import UnsupportedPipelineError
-from spatialguide.observer import AttentionObserver, decoder_layers, find_layer, grid_of, object_maps
+from spatialguide.layers import decoder_layers, find_layer
+from spatialguide.observer import AttentionObserver, grid_of, object_maps
 
 
 def test_maps_equal_the_layers_own_probabilities(random_pipeline: StableDiffusionPipeline) -> None:

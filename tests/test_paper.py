@@ -10,9 +10,10 @@ from conftest import make_pipeline, make_sdxl
 from torch.nn import functional
 
 from spatialguide import SpatialGuide
-from spatialguide.binding import bind
+from spatialguide.binding import Encoding, bind
+from spatialguide.layers import decoder_layers
 from spatialguide.losses import LossSum, make_terms
-from spatialguide.observer import AttentionObserver, decoder_layers
+from spatialguide.observer import AttentionObserver
 from spatialguide.records import scene_from_triples
 
 PROMPT = "a traffic light above a red sports ball"
@@ -68,7 +69,7 @@ def test_loss_and_gradient_are_the_papers(tokenizer: Any, kind: str, predicate: 
     pipeline = make_pipeline(tokenizer) if kind == "sd" else make_sdxl(tokenizer)
     unet, layers = pipeline.unet, decoder_layers(pipeline.unet)
     scene = SCENE.model_copy(update={"relations": (SCENE.relations[0].model_copy(update={"predicate": predicate}),)})
-    tokens = bind(scene, [tokenizer])
+    tokens = bind(scene, [Encoding(tokenizer)])
     generator = torch.Generator().manual_seed(0)
     sample, text = torch.randn(1, 4, 16, 16, generator=generator), torch.randn(2, 77, 32, generator=generator)
     added = {"text_embeds": torch.randn(2, 16, generator=generator), "time_ids": torch.ones(2, 6)} if kind == "sdxl" else None

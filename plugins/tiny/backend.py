@@ -55,6 +55,6 @@ class TinyBackend(Backend):
 
     def layers(self, pipeline: Any) -> Layers:
         """8x8 cross-attention as "coarse", 16x16 as "mid"."""
-        from spatialguide.observer import decoder_layers
+        from spatialguide.layers import decoder_layers
 
         return decoder_layers(pipeline.unet)

@@ -19,8 +19,8 @@ from spatialguide.config import GuideConfig
 from spatialguide.evaluation.architectures import ARCHITECTURES, Architecture, conditions, make_unet
 from spatialguide.evaluation.memory import PeakMemory
 from spatialguide.guidance import Guidance, Pending
+from spatialguide.layers import decoder_layers
 from spatialguide.losses import LossSum, Scored, make_terms
-from spatialguide.observer import decoder_layers
 from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry
 from spatialguide.trace import Trace
@@ -145,7 +145,7 @@ class _Bench:
             pipeline=self._pipeline,
             scenes=[scene_from_triples(PROMPT, [("cat", "left_of", "dog")])],
             bindings=[BINDING],
-            layers=decoder_layers(self._unet),
+            layers=decoder_layers(self._unet).first(self._config.guidance.layers_per_level),
             losses=self._losses,
             config=self._config.guidance.model_copy(update={**_WHOLE, **changes}),
             trace=Trace(),
