@@ -1,99 +1,19 @@
-"""Diagrams of a scene: a grid that satisfies its directions, and an SVG picture of its graph."""
+"""Diagrams of a scene: its grid as a table, and an SVG picture of its graph."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-import networkx
 from rich.box import SQUARE
 from rich.markup import escape
 from rich.table import Table
 
 from spatialguide.contracts import Relation
-from spatialguide.planning import HIGH, LOW, axis_graph
+from spatialguide.layout import grid
 from spatialguide.scene import Scene
 
 #: Above this many objects a grid is no help, and merging rows grows costly.
 MOST_OBJECTS = 40
-_THIRDS = ("first third", "middle third", "last third")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Objects by (column, row), both from 0; `free` are those that no relation places."""
-
-    cells: Mapping[tuple[int, int], tuple[int, ...]]
-    columns: int
-    rows: int
-    free: tuple[int, ...]
-
-
-def grid(scene: Scene, relations: Mapping[str, Relation]) -> Grid:
-    """The smallest grid in which every direction of the scene holds; things side by side share a row.
-
-    The scene must be free of contradictions (`check_scene`).
-    """
-    placed = sorted({i for edge in scene.relations for i in (edge.subject, *edge.objects)})
-    axes = [_ranks(scene, relations, axis, placed) for axis in (0, 1)]
-    cells: dict[tuple[int, int], tuple[int, ...]] = {}
-    for index in placed:
-        place = (axes[0][index], axes[1][index])
-        cells[place] = (*cells.get(place, ()), index)
-    columns, rows = (max((1, *(rank + 1 for rank in ranks.values()))) for ranks in axes)
-    free = tuple(i for i in range(len(scene.objects)) if i not in placed)
-    return Grid(cells, columns, rows, free)
-
-
-def _ranks(scene: Scene, relations: Mapping[str, Relation], axis: int, placed: list[int]) -> dict[object, int]:
-    """Column or row of every placed object, empty thirds of the picture included."""
-    graph = axis_graph(scene, relations, axis)
-    graph.add_nodes_from(placed)
-    for start, end in _wishes(scene, relations, axis):
-        if not networkx.has_path(graph, end, start):
-            graph.add_edge(start, end)
-    same = networkx.utils.UnionFind(graph.nodes)
-    for one, other in _levels(scene, relations, axis):
-        a, b = same[one], same[other]
-        if a != b and not networkx.has_path(graph, a, b) and not networkx.has_path(graph, b, a):
-            same.union(a, b)
-            kept, gone = (a, b) if same[a] == a else (b, a)
-            networkx.contracted_nodes(graph, kept, gone, self_loops=False, copy=False)
-    if LOW in graph:
-        # What no relation ties to a third is drawn in the middle one.
-        for part in [part for part in networkx.weakly_connected_components(graph) if LOW not in part]:
-            graph.add_edges_from((LOW, node) for node in part)
-            graph.add_edges_from((node, HIGH) for node in part)
-        first, middle, last = _THIRDS
-        networkx.add_path(graph, [first, LOW, middle, HIGH, last])
-    ranks: dict[object, int] = {}
-    for node in networkx.topological_sort(graph):
-        # The borders of the thirds take no column of their own.
-        ranks[node] = max((ranks[before] + (before not in (LOW, HIGH)) for before in graph.predecessors(node)), default=0)
-    found: dict[object, int] = {node: ranks[same[node]] for node in placed}
-    return found | {third: ranks[third] for third in _THIRDS if third in ranks}
-
-
-def _wishes(scene: Scene, relations: Mapping[str, Relation], axis: int) -> Iterator[tuple[int, int]]:
-    """Orders that relations without a direction suggest: neighbours and "between" go from left to right."""
-    for edge in scene.relations:
-        relation = relations[edge.predicate]
-        if axis == 0 and relation.direction is None:
-            if len(edge.objects) == 2:
-                yield edge.objects[0], edge.subject
-                yield edge.subject, edge.objects[1]
-            elif relation.converse == edge.predicate:
-                yield edge.objects[0], edge.subject
-
-
-def _levels(scene: Scene, relations: Mapping[str, Relation], axis: int) -> Iterator[tuple[int, int]]:
-    """Pairs that may share a row or column, since no relation parts them on this axis."""
-    for edge in scene.relations:
-        relation = relations[edge.predicate]
-        across = relation.direction is None or not relation.direction[axis]
-        for ground in edge.objects:
-            if across:
-                yield edge.subject, ground
 
 
 def grid_table(scene: Scene, relations: Mapping[str, Relation]) -> Table | None:

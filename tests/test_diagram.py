@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from rich.console import Console
 
-from spatialguide.diagram import MOST_OBJECTS, grid, grid_table, scene_svg
+from spatialguide.diagram import MOST_OBJECTS, grid_table, scene_svg
 from spatialguide.guide import SpatialGuide
+from spatialguide.layout import grid
 from spatialguide.registry import Registry
 from spatialguide.scene import Scene
 

@@ -1,0 +1,43 @@
+"""Divide & Bind's attendance: every object's map has contrast, in one place or in several (Li et al., arXiv 2307.10864)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from spatialguide.contracts import LossTerm, Relation
+from spatialguide.hookspecs import hookimpl
+from spatialguide.scene import Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spatialguide.statistics import ObjectStatistics
+
+
+class DivideAndBind(LossTerm):
+    """-min over objects of TV(map), mean over the coarse layers; TV sums |differences| of neighbouring cells.
+
+    This is the paper's attendance loss alone: its binding loss compares an object's map with its attribute's, and attributes
+    have no maps here. Maps are probabilities over all tokens, not renormalised without the start-of-text token, and the
+    gradient corrects the noise instead of updating the latent.
+    """
+
+    levels: tuple[str, ...] = ("coarse",)
+
+    def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
+        """Negative or zero. A flat map gets no gradient: it varies nowhere."""
+        from spatialguide.maps import layer_mean
+
+        return layer_mean(-_total_variation(maps).amin(dim=1) for maps in statistics.maps)
+
+
+def _total_variation(maps: Tensor) -> Tensor:
+    """(images, objects)."""
+    return maps.diff(dim=-1).abs().sum(dim=(-2, -1)) + maps.diff(dim=-2).abs().sum(dim=(-2, -1))
+
+
+@hookimpl
+def spatialguide_losses(register: Callable[[str, type[LossTerm]], None]) -> None:
+    """divide_and_bind."""
+    register("divide_and_bind", DivideAndBind)

@@ -1,0 +1,87 @@
+"""What loss terms do with whole maps: masks of boxes, smoothing, normalisation; gradients are finite for every map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from spatialguide.layout import Box
+
+#: Below this a map counts as empty, or as flat.
+_TINY = 1e-8
+
+
+def layer_mean(values: Iterable[Tensor]) -> Tensor:
+    """Mean over layers of one (images,) tensor per layer."""
+    return torch.stack(list(values)).mean(dim=0)
+
+
+def box_masks(boxes: Sequence[Box], maps: Tensor) -> Tensor:
+    """Which cells of the maps' grid have their centre in each box; the nearest cell where a box holds none.
+
+    Args:
+        boxes: one per object.
+        maps: (..., height, width), for its grid, device and dtype.
+
+    Returns:
+        (objects, height, width), ones and zeros.
+    """
+    height, width = maps.shape[-2:]
+    x0, y0, x1, y1 = maps.new_tensor(list(boxes)).reshape(-1, 4).unbind(dim=1)
+    return _inside(y0, y1, height)[:, :, None] * _inside(x0, x1, width)[:, None, :]
+
+
+def _inside(low: Tensor, high: Tensor, cells: int) -> Tensor:
+    centres = (torch.arange(cells, device=low.device, dtype=low.dtype) + 0.5) / cells
+    inside = (centres >= low[:, None]) & (centres < high[:, None])
+    nearest = (centres - (low[:, None] + high[:, None]) / 2).abs().argmin(dim=1)
+    return torch.maximum(inside.to(low.dtype), functional.one_hot(nearest, cells).to(low.dtype))
+
+
+def smoothed(maps: Tensor, sigma: float, kernel_size: int) -> Tensor:
+    """Gaussian smoothing, edge cells repeated beyond the border; sigma 0 returns the maps.
+
+    Args:
+        maps: (images, objects, height, width).
+        sigma: standard deviation in cells.
+        kernel_size: side of the kernel in cells, odd.
+    """
+    if sigma == 0:
+        return maps
+    reach = kernel_size // 2
+    kernel = (-(torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype) / sigma).square() / 2).softmax(dim=0)
+    padded = functional.pad(maps.flatten(0, 1)[:, None], (reach,) * 4, mode="replicate")
+    rows = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return functional.conv2d(rows, kernel.view(1, 1, -1, 1)).view_as(maps)
+
+
+def distributions(maps: Tensor) -> Tensor:
+    """Maps scaled to sum to one; an empty map counts as an even one."""
+    total = maps.sum(dim=(-2, -1), keepdim=True)
+    empty = total < _TINY
+    return torch.where(empty, torch.full_like(maps, 1 / maps[0, 0].numel()), maps / total.masked_fill(empty, 1))
+
+
+def stretched(maps: Tensor) -> Tensor:
+    """Maps scaled to reach from 0 to 1; a flat map becomes 0."""
+    low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
+    span = high - low
+    return (maps - low) / span.masked_fill(span < _TINY, 1)
+
+
+def directions(maps: Sequence[Tensor]) -> Tensor:
+    """Maps of all layers, averaged down to the smallest grid, as vectors of length one; an empty map stays zero.
+
+    Args:
+        maps: per layer, (images, objects, height, width).
+
+    Returns:
+        (images, layers, objects, cells).
+    """
+    size = min(m.shape[-2] for m in maps), min(m.shape[-1] for m in maps)
+    vectors = torch.stack([functional.adaptive_avg_pool2d(m, size).flatten(2) for m in maps], dim=1)
+    square = vectors.square().sum(dim=-1, keepdim=True)
+    return vectors * square.masked_fill(square < _TINY**2, 1).rsqrt()

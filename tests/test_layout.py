@@ -1,0 +1,156 @@
+"""Boxes from scenes: every direction holds between their centres, and nothing overlaps that need not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spatialguide.errors import ConfigError, SpatialGuideError
+from spatialguide.layout import Box, BoxTerm, boxes, grid
+from spatialguide.planning import check_scene
+from spatialguide.records import scene_from_triples
+from spatialguide.registry import Registry, default_registry
+from spatialguide.scene import Relation, Scene, SceneObject, Span
+
+NAMES = "abcdefgh"
+PROMPT = " ".join(NAMES)
+THIRDS = ("left", "", "right"), ("top", "", "bottom")
+
+
+def scene_of(objects: int, *edges: tuple[int, str, tuple[int, ...]]) -> Scene:
+    spans = [Span(2 * i, 2 * i + 1) for i in range(objects)]
+    return Scene(
+        prompt=PROMPT,
+        objects=tuple(SceneObject(text=n, head=n, span=s, phrase=s) for n, s in zip(NAMES, spans, strict=False)),
+        relations=tuple(Relation(subject=a, predicate=p, objects=b) for a, p, b in edges),
+    )
+
+
+def centre(box: Box) -> np.ndarray:
+    return np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
+
+
+def distances(scene: Scene, found: tuple[Box, ...]) -> list[float]:
+    relations = default_registry().relations()
+    return [
+        float(relations[e.predicate].distance(centre(found[e.subject]), *(centre(found[g]) for g in e.objects)))
+        for e in scene.relations
+    ]
+
+
+def overlapping(one: Box, other: Box) -> bool:
+    return max(one[0], other[0]) < min(one[2], other[2]) and max(one[1], other[1]) < min(one[3], other[3])
+
+
+@st.composite
+def feasible_scenes(draw: st.DrawFn) -> Scene:
+    """Relations that are true of hidden places of the objects, so that they can hold together."""
+    count = draw(st.integers(1, 6))
+    places = list(zip(*(draw(st.permutations(range(count))) for _ in range(2)), strict=True))
+    edges: list[tuple[int, str, tuple[int, ...]]] = []
+    for a, b in draw(st.lists(st.tuples(st.integers(0, count - 1), st.integers(0, count - 1)), max_size=7)):
+        if a != b:
+            across = "left_of" if places[a][0] < places[b][0] else "right_of"
+            down = draw(st.sampled_from(("above", "on"))) if places[a][1] < places[b][1] else "below"
+            edges.append((a, draw(st.sampled_from((across, down))), (b,)))
+    for a in draw(st.lists(st.integers(0, count - 1), max_size=2, unique=True)):
+        x, y = (THIRDS[axis][3 * places[a][axis] // count] for axis in (0, 1))
+        edges.append((a, f"in_region:{'_'.join(part for part in (y, x) if part) or 'center'}", ()))
+    return scene_of(count, *edges)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(feasible_scenes())
+def test_every_relation_of_a_feasible_scene_holds(scene: Scene) -> None:
+    relations = default_registry().relations()
+    check_scene(scene, relations)
+    found = boxes(scene, relations)
+    assert len(found) == len(scene.objects)
+    assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, y0, x1, y1 in found)
+    assert all(distance > 1e-6 for distance in distances(scene, found)), (scene.describe(), found)
+    assert not any(overlapping(one, other) for one, other in combinations(found, 2)), (scene.describe(), found)
+
+
+def test_two_objects_side_by_side(registry: Registry) -> None:
+    left, right = boxes(scene_of(2, (0, "left_of", (1,))), registry.relations())
+    assert left == pytest.approx((0.05, 0.3, 0.45, 0.7))
+    assert right == pytest.approx((0.55, 0.3, 0.95, 0.7))
+
+
+def test_scenes_without_relations_share_the_picture(registry: Registry) -> None:
+    assert boxes(scene_of(0), registry.relations()) == ()
+    assert boxes(scene_of(1), registry.relations())[0] == pytest.approx((0.1, 0.1, 0.9, 0.9))
+    found = boxes(scene_of(4), registry.relations())
+    assert not any(overlapping(one, other) for one, other in combinations(found, 2))
+
+
+def test_free_objects_take_empty_cells_first(registry: Registry) -> None:
+    scene = scene_of(4, (0, "left_of", (1,)), (0, "above", (1,)))
+    found = boxes(scene, registry.relations())
+    assert sorted((round(float(x), 2), round(float(y), 2)) for x, y in map(centre, found)) == [
+        (0.25, 0.25),
+        (0.25, 0.75),
+        (0.75, 0.25),
+        (0.75, 0.75),
+    ]
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        [(0, "behind", (1,))],
+        [(0, "in_front_of", (1,)), (2, "left_of", (1,))],
+        [(0, "inside", (1,))],
+        [(0, "surrounding", (1,)), (1, "left_of", (2,))],
+        [(0, "next_to", (1,))],
+        [(0, "between", (1, 2))],
+        [(0, "in_region:center", ()), (1, "left_of", (0,)), (2, "in_region:bottom_right", ())],
+    ],
+)
+def test_relations_without_a_direction_hold_where_they_can(
+    registry: Registry, edges: list[tuple[int, str, tuple[int, ...]]]
+) -> None:
+    scene = scene_of(3, *edges)
+    assert all(distance > 0 for distance in distances(scene, boxes(scene, registry.relations())))
+
+
+def test_columns_of_the_first_third_stay_in_it(registry: Registry) -> None:
+    scene = scene_of(4, (0, "left_of", (1,)), (1, "left_of", (2,)), (2, "in_region:left", ()), (3, "in_region:right", ()))
+    found = grid(scene, registry.relations())
+    assert found.columns == 5
+    assert found.x_edges == pytest.approx((0, 1 / 9, 2 / 9, 1 / 3, 2 / 3, 1))
+    assert found.y_edges == (0, 1)
+
+
+class Boxed(BoxTerm):
+    def __call__(self, statistics, scene, relations):
+        return statistics.mass.sum(dim=(1, 2)) * 0
+
+
+def test_given_boxes_are_taken_as_they_are(registry: Registry) -> None:
+    term = Boxed(boxes=[[0, 0, 0.5, 1], [0.5, 0, 1, 1]])
+    assert term.boxes_of(scene_of(2), registry.relations()) == ((0, 0, 0.5, 1), (0.5, 0, 1, 1))
+
+
+def test_another_number_of_boxes_is_a_named_error(registry: Registry) -> None:
+    term = Boxed(boxes=((0, 0, 0.5, 1),))
+    with pytest.raises(ConfigError, match=r"boxes: 1 given for 3 objects; give one for each of a, b, c") as error:
+        term.boxes_of(scene_of(3), registry.relations())
+    assert isinstance(error.value, SpatialGuideError)
+
+
+def test_a_triple_scene_works_as_well(registry: Registry) -> None:
+    scene = scene_from_triples("a cat, a dog", [("cat", "above", "dog")])
+    cat, dog = boxes(scene, registry.relations())
+    assert cat[3] < dog[1]
+
+
+def test_the_layout_needs_neither_rich_nor_torch() -> None:
+    code = "import sys, spatialguide.layout; sys.exit(any(name in sys.modules for name in ('rich', 'torch')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
