@@ -54,7 +54,7 @@ class GuidanceConfig(BaseModel):
     settle_margin: float = Field(default=0.25, gt=0)
     patience: int | None = Field(default=2, ge=1)
     every: int = Field(default=1, ge=1)
-    layers_per_level: int | None = Field(default=None, ge=1)
+    layers_per_level: int | None = Field(default=1, ge=1)
     checkpointing: bool = False
 
     @field_validator("window")
@@ -108,6 +108,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "map_size": 64,
             "settle": False,
             "patience": None,
+            "layers_per_level": None,
         },
         "losses": {
             "alignment": {

@@ -103,10 +103,6 @@ def _refuse_hooks(denoiser: nn.Module) -> None:
         for hook, remedy in _SWAPPING.items():
             if registry is not None and registry.get_hook(hook) is not None:
                 raise UnsupportedPipelineError(f"{hook.replace('_', ' ')} takes the weights away before the backward: {remedy}")
-    if getattr(denoiser, "is_cache_enabled", False):
-        raise UnsupportedPipelineError(
-            "caching skips layers that guidance has to observe: call disable_cache() on the denoiser first"
-        )
 
 
 class EagerCalls:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -345,17 +344,6 @@ def test_inference_mode_is_refused_with_a_remedy(random_pipeline: StableDiffusio
         pytest.raises(UnsupportedPipelineError, match=r"outside torch.inference_mode"),
     ):
         draw(random_pipeline)
-
-
-def test_a_compiled_denoiser_is_refused_with_a_remedy(random_pipeline: StableDiffusionPipeline) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, while it loads its compiler
-        random_pipeline.unet = torch.compile(random_pipeline.unet)
-    with (
-        pytest.raises(UnsupportedPipelineError, match=r"attach to the pipeline before torch.compile"),
-        guide().attach(random_pipeline, PROMPT, scene=SCENE),
-    ):
-        pass
 
 
 def test_pipelines_without_a_unet_are_refused() -> None:

@@ -23,7 +23,7 @@ from diffusers import (
 from PIL import Image
 
 from spatialguide import SpatialGuide
-from spatialguide.errors import BindingError
+from spatialguide.errors import BindingError, UnsupportedPipelineError
 from spatialguide.records import scene_from_triples
 
 PROMPT = "a cat to the left of a dog"
@@ -223,3 +223,57 @@ def test_fused_projections_are_read_like_separate_ones(random_pipeline: StableDi
     random_pipeline.fuse_qkv_projections(unet=True, vae=False)
     assert norms() == pytest.approx(apart, rel=1e-3)
     check(random_pipeline)
+
+
+def compile_whole(pipeline: Any) -> None:
+    pipeline.unet = torch.compile(pipeline.unet, backend="eager")
+
+
+def compile_in_place(pipeline: Any) -> None:
+    pipeline.unet.compile(backend="eager")
+
+
+def compile_blocks(pipeline: Any) -> None:
+    pipeline.unet.compile_repeated_blocks(backend="eager")
+
+
+@pytest.mark.parametrize("compiled", [compile_whole, compile_in_place, compile_blocks])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it loads its compiler
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_compiled_denoisers(random_pipeline: StableDiffusionPipeline, compiled: Callable[[Any], None]) -> None:
+    """Guided steps run as they are; the steps outside the window and the calls after the block run compiled."""
+    with SpatialGuide(guidance={"window": (0.0, 0.5)}).attach(random_pipeline, PROMPT, scene=SCENE):
+        expected = latents_of(random_pipeline)
+    compiled(random_pipeline)
+    plain = latents_of(random_pipeline)
+    with SpatialGuide(guidance={"window": (0.0, 0.5)}).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        guided = latents_of(random_pipeline)
+    assert [step.index for step in trace.steps] == [0, 1]
+    assert torch.allclose(guided, expected, atol=1e-4)
+    assert torch.equal(plain, latents_of(random_pipeline))
+    assert torch.compiler.is_compiling() is False
+    torch._dynamo.reset()
+
+
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "layerwise casting": (
+        lambda pipeline: pipeline.unet.enable_layerwise_casting(torch.float8_e4m3fn, torch.float32),
+        r"layerwise casting takes the weights away .* float16 or bfloat16",
+    ),
+    "group offload": (
+        lambda pipeline: pipeline.unet.enable_group_offload(torch.device("cpu"), offload_type="leaf_level"),
+        r"group offloading takes the weights away .* enable_model_cpu_offload",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_takes_the_weights_away_is_refused(
+    random_pipeline: StableDiffusionPipeline, change: Callable[[Any], Any], message: str
+) -> None:
+    change(random_pipeline)
+    with (
+        pytest.raises(UnsupportedPipelineError, match=message),
+        SpatialGuide().attach(random_pipeline, PROMPT, scene=SCENE),
+    ):
+        pass

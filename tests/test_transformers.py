@@ -45,7 +45,7 @@ def latents_of(pipeline: Any, **call: Any) -> Tensor:
 
 
 def guide(**guidance: Any) -> SpatialGuide:
-    return SpatialGuide(guidance={"window": (0.0, 1.0), "patience": None, **guidance})
+    return SpatialGuide(guidance={"window": (0.0, 1.0), "patience": None, "settle": False, **guidance})
 
 
 def check(pipeline: Any, guided_steps: int = STEPS, **call: Any) -> None:
@@ -223,7 +223,7 @@ def test_pixarts_guidance_scale_is_the_calls_usual_one_or_the_one_given() -> Non
     pipeline = make_pixart()
 
     def norm(**attach: Any) -> float:
-        with guide(settle=False).attach(pipeline, PROMPT, scene=SCENE, **attach) as trace:
+        with guide().attach(pipeline, PROMPT, scene=SCENE, **attach) as trace:
             latents_of(pipeline)
         return trace.steps[0].images[0].correction_norm
 
