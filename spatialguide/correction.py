@@ -56,7 +56,7 @@ def relative_correction(
     fraction: float,
     prediction_type: str,
     conditional: Tensor,
-    unconditional: Tensor | None = None,
+    unconditional: Tensor | None,
     guidance_scale: float = 1.0,
 ) -> Tensor:
     """Correction with norm `fraction` * guidance_scale * ||eps_cond - eps_uncond||, per image.

@@ -253,8 +253,9 @@ class Guidance:
         kind = prediction_type_of(self.pipeline.scheduler)
         if self.config.mode == "relative":
             scale = guidance_scale_of(self.pipeline) if self.guidance_scale is None else self.guidance_scale
-            noise, *others = (part[:, : gradient.shape[1]] for part in (conditional, pending.unconditional) if part is not None)
-            return relative_correction(gradient, self.config.strength, kind, noise, *others, guidance_scale=scale)
+            channels = gradient.shape[1]
+            unconditional = None if pending.unconditional is None else pending.unconditional[:, :channels]
+            return relative_correction(gradient, self.config.strength, kind, conditional[:, :channels], unconditional, scale)
         alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
         return paper_correction(gradient, self.config.strength, kind, alpha)
 

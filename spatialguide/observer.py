@@ -221,7 +221,7 @@ def _by_heads(states: Tensor, heads: int) -> Tensor:
     """(images, heads, length, head size), float32."""
     if states.ndim == 4:
         return states.float()
-    return states.float().unflatten(-1, (heads, -1)).transpose(1, 2)
+    return states.float().reshape(*states.shape[:2], heads, -1).transpose(1, 2)
 
 
 def grid_of(pixels: int, size: tuple[int, int]) -> tuple[int, int]:

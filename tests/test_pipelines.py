@@ -98,8 +98,14 @@ def test_calls_of_stable_diffusion(random_pipeline: StableDiffusionPipeline, cal
 
 @pytest.mark.parametrize(
     "call",
-    [{}, {"guidance_scale": 1.0}, {"num_images_per_prompt": 2, "negative_prompt": "blurry"}, {"original_size": (128, 128)}],
-    ids=["text to image", "no classifier-free guidance", "several images", "micro-conditions"],
+    [
+        {},
+        {"guidance_scale": 1.0},
+        {"guidance_rescale": 0.7},
+        {"num_images_per_prompt": 2, "negative_prompt": "blurry"},
+        {"original_size": (128, 128)},
+    ],
+    ids=["text to image", "no classifier-free guidance", "guidance_rescale", "several images", "micro-conditions"],
 )
 def test_calls_of_stable_diffusion_xl(tokenizer: Any, call: dict[str, Any]) -> None:
     check(make_sdxl(tokenizer), height=32, width=32, **call)
@@ -134,7 +140,7 @@ def test_controlnet(random_pipeline: StableDiffusionPipeline, tokenizer: Any) ->
     check(large, image=PICTURE.resize((32, 32)), height=32, width=32)
 
 
-def load_ip_adapter(pipeline: StableDiffusionPipeline) -> None:
+def load_ip_adapter(pipeline: Any) -> None:
     torch.manual_seed(0)
     layers, number = {}, 1
     for name in pipeline.unet.attn_processors:
@@ -147,10 +153,32 @@ def load_ip_adapter(pipeline: StableDiffusionPipeline) -> None:
     pipeline.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": layers}])
 
 
-def test_ip_adapter(random_pipeline: StableDiffusionPipeline) -> None:
-    load_ip_adapter(random_pipeline)
+def test_ip_adapter(random_pipeline: StableDiffusionPipeline, tokenizer: Any) -> None:
     embeds = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(0))
+    load_ip_adapter(random_pipeline)
     check(random_pipeline, ip_adapter_image_embeds=[embeds])
+    large = make_sdxl(tokenizer)
+    load_ip_adapter(large)
+    check(large, ip_adapter_image_embeds=[embeds], height=32, width=32)
+
+
+def test_prompt_embeds_of_sdxl(tokenizer: Any) -> None:
+    pipeline = make_sdxl(tokenizer)
+    positive, negative, pooled, negative_pooled = pipeline.encode_prompt(PROMPT, PROMPT, torch.device("cpu"), 1, True)
+    embeds = {"prompt_embeds": 1.1 * positive, "negative_prompt_embeds": negative}
+    check(pipeline, **embeds, pooled_prompt_embeds=pooled, negative_pooled_prompt_embeds=negative_pooled, height=32, width=32)
+
+
+def test_a_guided_step_runs_no_sample_more_than_a_plain_one(random_pipeline: StableDiffusionPipeline) -> None:
+    """The conditional forward that guidance differentiates is the one whose prediction the pipeline uses."""
+    samples: list[int] = []
+    random_pipeline.unet.conv_in.register_forward_hook(lambda m, args, output: samples.append(output.shape[0]))
+    latents_of(random_pipeline)
+    plain = sum(samples)
+    samples.clear()
+    with SpatialGuide(guidance={"window": (0.0, 1.0), "patience": None}).attach(random_pipeline, PROMPT, scene=SCENE):
+        latents_of(random_pipeline)
+    assert sum(samples) == plain == 2 * STEPS
 
 
 def test_prompt_embeds_of_ones_own(random_pipeline: StableDiffusionPipeline) -> None:
@@ -202,7 +230,7 @@ def test_half_precision(tokenizer: Any, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_lora(random_pipeline: StableDiffusionPipeline, fused: bool) -> None:
+def test_lora(random_pipeline: StableDiffusionPipeline, tokenizer: Any, fused: bool) -> None:
     from peft import LoraConfig
 
     torch.manual_seed(0)
@@ -211,6 +239,11 @@ def test_lora(random_pipeline: StableDiffusionPipeline, fused: bool) -> None:
     if fused:
         random_pipeline.fuse_lora()
     check(random_pipeline)
+    large = make_sdxl(tokenizer)
+    large.unet.add_adapter(LoraConfig(r=4, target_modules=targets, init_lora_weights=False), "style")
+    if fused:
+        large.fuse_lora(components=["unet"])
+    check(large, height=32, width=32)
 
 
 def test_fused_projections_are_read_like_separate_ones(random_pipeline: StableDiffusionPipeline) -> None:

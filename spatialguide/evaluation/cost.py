@@ -98,6 +98,7 @@ def measure(
         "plain": nullcontext,
         "strength 0": lambda: bench.guidance(strength=0.0).attached(),
         "guided": lambda: bench.guidance().attached(),
+        "guided, all layers": lambda: bench.guidance(layers_per_level=None).attached(),
         "guided, checkpointing": lambda: bench.guidance(checkpointing=True).attached(),
     }
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -141,13 +142,14 @@ class _Bench:
         )
 
     def guidance(self, **changes: Any) -> _Timed:
+        config = self._config.guidance.model_copy(update={**_WHOLE, **changes})
         return _Timed(
             pipeline=self._pipeline,
             scenes=[scene_from_triples(PROMPT, [("cat", "left_of", "dog")])],
             bindings=[BINDING],
-            layers=decoder_layers(self._unet).first(self._config.guidance.layers_per_level),
+            layers=decoder_layers(self._unet).first(config.layers_per_level),
             losses=self._losses,
-            config=self._config.guidance.model_copy(update={**_WHOLE, **changes}),
+            config=config,
             trace=Trace(),
         )
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_pipeline, make_sdxl
+from conftest import make_pipeline, make_sdxl, make_vae
+from diffusers.utils import convert_state_dict_to_diffusers
+from original_format import save_original
 
 from spatialguide import SpatialGuide
 from spatialguide.errors import ConfigError, PluginError
@@ -51,7 +53,9 @@ def test_both_text_encoders_of_sdxl_are_bound(folders: dict[str, Path]) -> None:
     assert layers.levels["coarse"] == tuple(f"up_blocks.0.attentions.1.transformer_blocks.{n}.attn2" for n in (1, 2, 3))
 
 
-@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"channels_last": True}, {"attention_slicing": True}])
+@pytest.mark.parametrize(
+    "options", [{"dtype": "bfloat16"}, {"channels_last": True}, {"attention_slicing": True}, {"fused_projections": True}]
+)
 def test_options_that_change_nothing_but_the_cost(folders: dict[str, Path], options: dict[str, Any]) -> None:
     guide = guide_of("sd15", folders["sd"], **options)
     result = guide(PROMPT)
@@ -73,6 +77,44 @@ def test_textual_inversion_and_channels(folders: dict[str, Path], tmp_path: Path
     guide = guide_of("sd15", folders["sd"], textual_inversions=[str(tmp_path / "sks.safetensors")])
     assert "<sks>" in guide.pipeline.tokenizer.get_vocab()
     assert guide("a <sks> cat to the left of a dog").trace.steps
+
+
+@pytest.mark.parametrize("backend", ["sd15", "unet"])
+def test_a_single_file_in_the_original_layout(tokenizer, tmp_path: Path, backend: str) -> None:
+    pipeline = make_pipeline(tokenizer)
+    pipeline.vae = make_vae()
+    pipeline.save_pretrained(tmp_path / "parts")
+    save_original(pipeline, tmp_path / "model.safetensors")
+    single = guide_of(backend, tmp_path / "model.safetensors", config=str(tmp_path / "parts"))
+    for name in ("unet", "text_encoder", "vae"):
+        loaded, saved = getattr(single.pipeline, name).state_dict(), getattr(pipeline, name).state_dict()
+        assert loaded.keys() == saved.keys()
+        assert all(torch.equal(loaded[key], saved[key]) for key in saved), name
+    whole = guide_of(backend, tmp_path / "parts")
+    assert np.array_equal(np.asarray(single(PROMPT).images[0]), np.asarray(whole(PROMPT).images[0]))
+
+
+@pytest.mark.parametrize(("backend", "kind", "fuse"), [("sd15", "sd", False), ("sd15", "sd", True), ("sdxl", "sdxl", False)])
+def test_loras_are_loaded_weighted_and_fused(
+    folders: dict[str, Path], tmp_path: Path, backend: str, kind: str, fuse: bool
+) -> None:
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    pipeline = guide_of(backend, folders[kind]).pipeline
+    torch.manual_seed(0)
+    pipeline.unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_k", "to_v"], init_lora_weights=False))
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
+    pipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
+    lora = {"model": str(tmp_path), "weight_name": "pytorch_lora_weights.safetensors"}
+    plain = guide_of(backend, folders[kind])(PROMPT)
+    styled = guide_of(backend, folders[kind], loras=[{**lora, "weight": 0.7}], fuse_loras=fuse)(PROMPT)
+    nothing = guide_of(backend, folders[kind], loras=[{**lora, "weight": 0.0}], fuse_loras=fuse)(PROMPT)
+    assert len(styled.trace.steps) == 2
+    assert styled.trace.skipped == 0
+    pixels = [np.asarray(result.images[0]).astype(int) for result in (plain, styled, nothing)]
+    assert not np.array_equal(pixels[0], pixels[1])
+    assert np.abs(pixels[0] - pixels[2]).max() <= 1
 
 
 @pytest.mark.parametrize(
