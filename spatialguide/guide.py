@@ -255,6 +255,8 @@ class SpatialGuide:
         Raises:
             PromptError, ContradictionError, BindingError, UnsupportedPipelineError: before anything is touched.
         """
+        from spatialguide.pipelines import cleans_away
+
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if scene is None and any(isinstance(text, str) and is_marked(text, self.registry.relations()) for text in prompts):
             raise PromptError(
@@ -264,6 +266,12 @@ class SpatialGuide:
         scenes = self._scenes(prompts, scene)
         if tokens is not None and [len(each) for each in tokens] != [len(each.objects) for each in scenes]:
             raise BindingError(f"tokens must hold positions for each object of each prompt: {[s.describe() for s in scenes]}")
+        for each in scenes if tokens is None else ():
+            if cleans_away(pipeline, each.prompt):
+                message = (
+                    f"{type(pipeline).__name__} rewrites '{each.prompt}' before it reads it: call it with clean_caption=False"
+                )
+                warnings.warn(message, ObjectWarning, stacklevel=3)
         with self._attached(pipeline, scenes, layers, tokens, guidance_scale) as trace:
             yield trace
 

@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -73,6 +74,15 @@ def guidance_scale_of(pipeline: Any) -> float:
     if scale is None:
         scale = inspect.signature(type(pipeline).__call__).parameters["guidance_scale"].default
     return float(scale)
+
+
+def cleans_away(pipeline: Any, prompt: str) -> bool:
+    """Whether the pipeline's cleaning of captions (PixArt's; needs two packages) changes more of a prompt than its case."""
+    clean = getattr(pipeline, "_clean_caption", None)
+    if clean is None or not all(find_spec(package) for package in ("bs4", "ftfy")):
+        return False
+    # The pipelines clean twice.
+    return bool(clean(clean(prompt)) != prompt.lower().strip())
 
 
 def refuse_unsupported(pipeline: Any) -> None:

@@ -20,7 +20,7 @@ from spatialguide import SpatialGuide
 from spatialguide.binding import bind, encodings
 from spatialguide.contracts import Layers
 from spatialguide.correction import paper_correction, signal_rate
-from spatialguide.errors import BindingError, UnsupportedPipelineError
+from spatialguide.errors import BindingError, ObjectWarning, UnsupportedPipelineError
 from spatialguide.layers import default_layers, find_layer, transformer_layers
 from spatialguide.observer import AttentionObserver
 from spatialguide.records import scene_from_triples
@@ -248,6 +248,20 @@ def test_pixart_reads_the_prompt_in_lower_case(prompt: str) -> None:
     ids = pipeline.tokenizer(prompt.lower().strip())["input_ids"]
     words = [[pipeline.tokenizer.convert_ids_to_tokens(ids[p]) for p in positions] for positions in bind(scene, [stretch])]
     assert words == [["\u2581cat"], ["\u2581dog"]]
+
+
+def test_a_prompt_that_the_pipeline_would_rewrite_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spatialguide import pipelines
+
+    pipeline = make_pixart()
+    monkeypatch.setattr(pipelines, "find_spec", lambda name: True)
+    monkeypatch.setattr(type(pipeline), "_clean_caption", lambda self, text: text.lower().replace("!", "").strip())
+    with guide().attach(pipeline, PROMPT, scene=SCENE):
+        pass
+    shouted = f"Wow! {PROMPT}"
+    scene = scene_from_triples(shouted, [("cat", "left_of", "dog")])
+    with pytest.warns(ObjectWarning, match="clean_caption=False"), guide().attach(pipeline, shouted, scene=scene):
+        pass
 
 
 def test_an_object_past_the_pipelines_own_limit_is_named() -> None:
