@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,33 +94,30 @@ class Guidance:
         denoiser: Any = plain(called)
         if getattr(denoiser, _ATTACHED, False):
             raise UnsupportedPipelineError("this pipeline is guided already: leave the other attach() block first")
-        trainable = [p for p in denoiser.parameters() if p.requires_grad]
-        handles = [
-            called.register_forward_pre_hook(self._before, with_kwargs=True),
-            called.register_forward_hook(self._after, with_kwargs=True, always_call=True),
-        ]
-        setattr(denoiser, _ATTACHED, True)
-        checkpointing = self.config.checkpointing and not denoiser.is_gradient_checkpointing
-        if checkpointing:
-            denoiser.enable_gradient_checkpointing()
-        for parameter in trainable:
-            parameter.requires_grad_(False)
         grad_before = torch.is_grad_enabled()
-        try:
-            with compiled_calls_suspended(called) as self._compiled:
-                yield self.trace
-        finally:
-            interrupted = self._pending is not None
-            self._abandon()
-            if interrupted:
-                torch.set_grad_enabled(grad_before)
-            for handle in handles:
-                handle.remove()
-            delattr(denoiser, _ATTACHED)
-            if checkpointing:
-                denoiser.disable_gradient_checkpointing()
-            for parameter in trainable:
-                parameter.requires_grad_(True)
+        with ExitStack() as undo:
+            undo.callback(self._leave, grad_before)
+            for handle in (
+                called.register_forward_pre_hook(self._before, with_kwargs=True),
+                called.register_forward_hook(self._after, with_kwargs=True, always_call=True),
+            ):
+                undo.callback(handle.remove)
+            setattr(denoiser, _ATTACHED, True)
+            undo.callback(delattr, denoiser, _ATTACHED)
+            if self.config.checkpointing and not denoiser.is_gradient_checkpointing:
+                denoiser.enable_gradient_checkpointing()
+                undo.callback(denoiser.disable_gradient_checkpointing)
+            for parameter in [p for p in denoiser.parameters() if p.requires_grad]:
+                parameter.requires_grad_(False)
+                undo.callback(parameter.requires_grad_, True)
+            self._compiled = undo.enter_context(compiled_calls_suspended(called))
+            yield self.trace
+
+    def _leave(self, grad_before: bool) -> None:
+        interrupted = self._pending is not None
+        self._abandon()
+        if interrupted:
+            torch.set_grad_enabled(grad_before)
 
     # --- the hooks ---------------------------------------------------------------------------------------------
 
