@@ -41,6 +41,7 @@ class GuidanceConfig(BaseModel):
     every: guide only every so-manieth step of the window.
     layers_per_level: observe only so many of a level's layers, the first ones, so that less of the denoiser is differentiated;
         None observes all. Layers named by the caller are observed as they are.
+    best_of: draw so many candidates for each image, from seeds of their own, and keep the one whose maps show the scene best.
     checkpointing: store less for the backward pass and compute it again: less memory, slower.
     """
 
@@ -55,6 +56,7 @@ class GuidanceConfig(BaseModel):
     patience: int | None = Field(default=2, ge=1)
     every: int = Field(default=1, ge=1)
     layers_per_level: int | None = Field(default=1, ge=1)
+    best_of: int = Field(default=1, ge=1)
     checkpointing: bool = False
 
     @field_validator("window")

@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,16 +39,19 @@ from spatialguide.trace import ImageStep, Step, Trace
 
 _ATTACHED = "_spatialguide_attached"
 _LOSS_SCALE = 2.0**10
+#: Where in the sampling an image is looked at to be ranked, as a fraction: its maps tell most then what it will show.
+WATCHED = 0.5
 
 
 @dataclass
 class Pending:
-    """A guided call between its two hooks."""
+    """A guided call between its two hooks; one that is not `guided` is only looked at."""
 
     observer: AttentionObserver
     sample: Tensor
     timestep: float
     index: int
+    guided: bool
     unconditional: Tensor | None
 
 
@@ -132,7 +135,7 @@ class Guidance:
         call.update(call.pop("kwargs", {}))
         del call["self"]
         timestep = float(torch.as_tensor(call["timestep"]).flatten()[0])
-        index = self._guided_step(timestep)
+        index, guided = self._step(timestep)
         # Skip-layer guidance (SD 3.5) is a further call, for a difference that the pipeline takes itself.
         if index is None or call.get("skip_layers") is not None:
             return None
@@ -157,10 +160,10 @@ class Guidance:
             finally:
                 self._nested = False
         call = _rows(call, slice(batch - images, batch), batch)
-        observer = AttentionObserver(denoiser, self.layers)
+        observer = AttentionObserver(denoiser, self.layers, graph=guided)
         observer.__enter__()
-        call[name] = call[name].detach().requires_grad_()
-        self._pending = Pending(observer, call[name], timestep, index, unconditional)
+        call[name] = call[name].detach().requires_grad_(guided)
+        self._pending = Pending(observer, call[name], timestep, index, guided, unconditional)
         return (), call
 
     def _after(self, called: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -201,7 +204,7 @@ class Guidance:
         """The step on one screen: maps, statistics, terms, gradient, correction; recorded in the trace."""
         with torch.enable_grad():
             scored = self._scored(pending)
-            needed = self._needed(scored) * ~self._finished(scored)
+            needed = self._needed(scored, pending)
             gradient = self._gradient(scored, pending.sample, needed)
         # The first channels are the latents; inpainting models append a mask and a masked image.
         gradient = gradient[:, : conditional.shape[1]]
@@ -225,11 +228,14 @@ class Guidance:
         (gradient,) = torch.autograd.grad(scored.total * scale, sample)
         return gradient.float() / scale
 
-    def _needed(self, scored: Scored) -> Tensor:
+    def _needed(self, scored: Scored, pending: Pending) -> Tensor:
         """Share of the full correction that each image still needs, in [0, 1]."""
+        if not pending.guided:
+            return torch.zeros(len(scored.images), device=scored.total.device)
+        unfinished = ~self._finished(scored)
         if self.config.mode == "relative" and self.config.settle:
-            return scored.unmet(self.config.settle_margin)
-        return torch.ones(len(scored.images), device=scored.total.device)
+            return scored.unmet(self.config.settle_margin) * unfinished
+        return unfinished.float()
 
     def _finished(self, scored: Scored) -> Tensor:
         """Images whose relations have held for so many guided steps that they need no more guidance; counts this step."""
@@ -261,28 +267,33 @@ class Guidance:
     ) -> None:
         sizes = zip(norms(gradient).flatten().tolist(), norms(correction).flatten().tolist(), finite.tolist(), strict=True)
         rows = [
-            ImageStep(image.terms, image.loss, image.centroids, before, after, not ok) if image else None
+            replace(image, gradient_norm=before, correction_norm=after, skipped=not ok) if image else None
             for image, (before, after, ok) in zip(images, sizes, strict=True)
         ]
         self.trace.steps.append(Step(pending.index, pending.timestep, tuple(rows)))
 
-    def _guided_step(self, timestep: float) -> int | None:
-        """Index of this sampling step if it is to be guided. Keyed on the timestep: some schedulers call twice a step."""
+    def _step(self, timestep: float) -> tuple[int | None, bool]:
+        """Index of this sampling step, None where it is left alone; and whether it is guided, or only looked at.
+
+        Keyed on the timestep: some schedulers call twice a step.
+        """
         if self.config.strength == 0 or not any(scene.objects for scene in self.scenes):
-            return None
+            return None, False
         timesteps = self.pipeline.scheduler.timesteps
         index = int((timesteps.float() - timestep).abs().argmin())
         # Image-to-image pipelines run only the last steps of the schedule: the window counts those that run.
         run = getattr(self.pipeline, "num_timesteps", len(timesteps))
-        progress = (index - (len(timesteps) - run)) / run
+        first = len(timesteps) - run
         start, stop = self.config.window
         if index < self._last_index:  # another generation inside the same block
             self._held = None
         self._last_index = index
-        if not start <= progress < stop or (self._held is not None and bool(self._has_finished(self._held).all())):
-            return None
-        first = len(timesteps) - run + math.ceil(start * run)
-        return index if (index - first) % self.config.every == 0 else None
+        finished = self._held is not None and bool(self._has_finished(self._held).all())
+        begun = first + math.ceil(start * run)
+        if start <= (index - first) / run < stop and not finished and (index - begun) % self.config.every == 0:
+            return index, True
+        looked_at = self.config.best_of > 1 and index == first + round(WATCHED * (run - 1))
+        return (index if looked_at else None), False
 
 
 def _rows(value: Any, rows: slice, batch: int) -> Any:

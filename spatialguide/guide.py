@@ -369,7 +369,8 @@ class SpatialGuide:
 
         Args:
             prompt: one prompt or several.
-            seed: image i of the call, counted over prompts and images, starts from seed + i, whatever the batch.
+            seed: image i of the call, counted over prompts and images, starts from seed + i, whatever the batch; with
+                `guidance.best_of` N its candidates start from seed + i N to seed + i N + N - 1, one after another.
             images_per_prompt: images for each prompt.
             scene: scenes made by hand instead of parsed ones.
             guided: False draws what the plain pipeline draws from the same seeds.
@@ -379,7 +380,7 @@ class SpatialGuide:
         Raises:
             SpatialGuideError: bad input, with the cause and the remedy.
         """
-        import torch
+        from spatialguide.trace import picked
 
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts:
@@ -392,7 +393,33 @@ class SpatialGuide:
         self._warn_unknown_objects(scenes)
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
-        seeds = [seed + i for i in range(len(prompts) * images_per_prompt)]
+        tries = self.config.guidance.best_of if guided else 1
+        firsts = [seed + i * tries for i in range(len(prompts) * images_per_prompt)]
+        drawn = []
+        for number in range(tries):
+            seeds = [first + number for first in firsts]
+            drawn.append(self._draw(pipeline, scenes, images_per_prompt, seeds, guided, on_step))
+        scores = [[trace.satisfaction(i) for _, trace in drawn] for i in range(len(firsts))]
+        # Of equals the first, so that the same call gives the same image.
+        chosen = [each.index(max(each)) for each in scores]
+        images = [drawn[n][0][i] for i, n in enumerate(chosen)]
+        trace = picked([trace for _, trace in drawn], chosen)
+        metadata = [
+            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, _was_guided(trace, i)) for i, n in enumerate(chosen)
+        ]
+        return Result(images, scenes, trace, metadata)
+
+    def _draw(
+        self,
+        pipeline: Any,
+        scenes: tuple[Scene, ...],
+        images_per_prompt: int,
+        seeds: Sequence[int],
+        guided: bool,
+        on_step: Callable[[int, int], object] | None,
+    ) -> tuple[list[Image], Trace]:
+        import torch
+
         settings = self._settings()
         arguments = {
             "prompt": [s.prompt for s in scenes],
@@ -402,17 +429,14 @@ class SpatialGuide:
             "generator": [torch.Generator().manual_seed(s) for s in seeds],
             **_callback(pipeline, on_step),
         }
-        if guided:
-            layers = self.backend.layers(pipeline).first(self.config.guidance.layers_per_level)
-            scale = settings["guidance_scale"]
-            with self._attached(pipeline, scenes, layers, guidance_scale=scale) as trace:
-                images = pipeline(**arguments).images
-        else:
+        if not guided:
             from spatialguide.trace import Trace
 
-            trace, images = Trace(), pipeline(**arguments).images
-        metadata = [self._metadata(scenes[i // images_per_prompt], seeds[i], _was_guided(trace, i)) for i in range(len(seeds))]
-        return Result(images, scenes, trace, metadata)
+            return pipeline(**arguments).images, Trace()
+        layers = self.backend.layers(pipeline).first(self.config.guidance.layers_per_level)
+        with self._attached(pipeline, scenes, layers, guidance_scale=settings["guidance_scale"]) as trace:
+            images = pipeline(**arguments).images
+        return images, trace
 
     def _settings(self) -> dict[str, Any]:
         """The pipeline's arguments, with the backend's usual ones where the configuration leaves them open."""

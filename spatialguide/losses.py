@@ -14,6 +14,7 @@ from spatialguide.contracts import LossTerm, Relation
 from spatialguide.errors import ConfigError, InvalidPluginError, PluginError, SpatialGuideError
 from spatialguide.observer import AttentionObserver, Bindings
 from spatialguide.registry import Registry
+from spatialguide.satisfaction import satisfaction
 from spatialguide.scene import Scene
 from spatialguide.statistics import ObjectStatistics, object_statistics
 from spatialguide.trace import ImageStep
@@ -89,7 +90,7 @@ class LossSum:
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
             finite.append(good)
             distances += list(gaps)
-            images += _image_steps(values, loss, statistics)
+            images += _image_steps(values, loss, statistics, satisfaction(statistics, gaps))
         return Scored(total, torch.cat(finite), images, distances)
 
     def _value(self, term: Term, statistics: ObjectStatistics, scene: Scene, images: int) -> Tensor:
@@ -118,7 +119,9 @@ class LossSum:
         return torch.stack(columns, dim=1) if columns else centroid.new_zeros(centroid.shape[0], 0)
 
 
-def _image_steps(values: Mapping[str, Tensor], loss: Tensor, statistics: ObjectStatistics) -> list[ImageStep | None]:
+def _image_steps(
+    values: Mapping[str, Tensor], loss: Tensor, statistics: ObjectStatistics, satisfied: Tensor
+) -> list[ImageStep | None]:
     terms = {name: value.detach().tolist() for name, value in values.items()}
     centroids = statistics.centroid.detach().mean(dim=1).tolist()
     return [
@@ -129,8 +132,9 @@ def _image_steps(values: Mapping[str, Tensor], loss: Tensor, statistics: ObjectS
             0.0,
             0.0,
             False,
+            shown,
         )
-        for i, total in enumerate(loss.detach().tolist())
+        for i, (total, shown) in enumerate(zip(loss.detach().tolist(), satisfied.tolist(), strict=True))
     ]
 
 

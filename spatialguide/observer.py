@@ -56,10 +56,12 @@ class AttentionObserver:
     Args:
         denoiser: the module that holds the layers.
         layers: module names by level.
+        graph: whether the maps are to be differentiated.
     """
 
     denoiser: nn.Module
     layers: Layers
+    graph: bool = True
     _captures: dict[str, _Capture] = field(default_factory=dict)
     _handles: list[Any] = field(default_factory=list)
     _grad_before: bool = False
@@ -73,7 +75,7 @@ class AttentionObserver:
             self._handles.append(layer.register_forward_pre_hook(_bias_recorder(capture), with_kwargs=True))
             for attribute, module, part in _taps(layer):
                 self._handles.append(module.register_forward_hook(self._recorder(capture, attribute, part)))
-        torch.set_grad_enabled(True)
+        torch.set_grad_enabled(self.graph)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

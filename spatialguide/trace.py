@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ class ImageStep:
     centroids: (x, y) of each object in [0, 1], mean over layers.
     gradient_norm: Euclidean norm of the loss gradient. correction_norm: of what was added to the noise prediction.
     skipped: the gradient was not finite, so nothing was added.
+    satisfaction: how well the maps show the scene, see `spatialguide.satisfaction`.
     """
 
     terms: dict[str, float]
@@ -23,6 +26,7 @@ class ImageStep:
     gradient_norm: float
     correction_norm: float
     skipped: bool
+    satisfaction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Trace:
     def skipped(self) -> int:
         """How many image-steps were left uncorrected because a gradient or a term was not finite."""
         return sum(image.skipped for step in self.steps for image in step.images if image)
+
+    def satisfaction(self, image: int) -> float:
+        """Of an image, when it was last looked at; -inf for one that never was."""
+        seen = [step.images[image] for step in self.steps]
+        return next((found.satisfaction for found in reversed(seen) if found is not None), float("-inf"))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready copy."""
@@ -82,3 +91,19 @@ class Trace:
         right.set(xlim=(0, 1), ylim=(1, 0), aspect="equal", title="Centroid paths", xlabel="x", ylabel="y")
         right.legend()
         figure.savefig(path)
+
+
+def picked(traces: Sequence[Trace], chosen: Sequence[int]) -> Trace:
+    """The trace of images that come from several generations of one batch: image i from the generation chosen[i]."""
+    if len(traces) == 1:
+        return traces[0]
+    steps: dict[tuple[int, int], tuple[float, list[ImageStep | None]]] = {}
+    for number, trace in enumerate(traces):
+        calls: Counter[int] = Counter()
+        for step in trace.steps:
+            calls[step.index] += 1
+            _, images = steps.setdefault((step.index, calls[step.index]), (step.timestep, [None] * len(chosen)))
+            for place, which in enumerate(chosen):
+                if which == number:
+                    images[place] = step.images[place]
+    return Trace([Step(index, timestep, tuple(images)) for (index, _), (timestep, images) in sorted(steps.items())])
