@@ -52,34 +52,32 @@ def token_offsets(tokenizer: Any, prompt: str) -> list[Span]:
     return [Span(*pair) for pair in convert_slow_tokenizer(tokenizer).encode(prompt).offsets]
 
 
-def bind_encoding(scene: Scene, encoding: Encoding) -> tuple[tuple[int, ...], ...]:
-    """Token positions of each object of the scene in one stretch of the text axis.
+def bind_object(scene: Scene, index: int, encoding: Encoding, offsets: Sequence[Span]) -> tuple[int, ...]:
+    """Token positions of one object in one stretch of the text axis.
 
     An object's tokens are those that overlap its name; the characters decide, so that repeated nouns stay apart.
 
+    Args:
+        offsets: spans of the tokens in the prompt as it was written.
+
     Raises:
-        BindingError: a token of an object lies beyond the encoder's length limit, or an object has no token.
+        BindingError: a token of the object lies beyond the encoder's length limit, or it has none.
     """
-    offsets = _offsets(scene.prompt, encoding)
-    limit = encoding.tokenizer.model_max_length
+    span, limit = scene.objects[index].span, encoding.tokenizer.model_max_length
+    positions = [
+        position
+        for position, token in enumerate(offsets)
+        if token.start < token.end and token.start < span.end and span.start < token.end
+    ]
+    if not positions:
+        raise BindingError(f"object '{scene.name(index)}' has no token: the tokenizer drops its characters")
     # The last visible position belongs to the end-of-text token.
-    last = limit - 2
-    bound = []
-    for index, item in enumerate(scene.objects):
-        positions = tuple(
-            position
-            for position, token in enumerate(offsets)
-            if token.start < token.end and token.start < item.span.end and item.span.start < token.end
+    if positions[-1] > limit - 2:
+        raise BindingError(
+            f"object '{scene.name(index)}' is token {positions[-1]} of the prompt, but the text encoder reads only "
+            f"{limit} tokens: shorten the prompt or name the objects earlier"
         )
-        if not positions:
-            raise BindingError(f"object '{scene.name(index)}' has no token: the tokenizer drops its characters")
-        if positions[-1] > last:
-            raise BindingError(
-                f"object '{scene.name(index)}' is token {positions[-1]} of the prompt, but the text encoder reads only "
-                f"{limit} tokens: shorten the prompt or name the objects earlier"
-            )
-        bound.append(tuple(encoding.start + position for position in positions))
-    return tuple(bound)
+    return tuple(encoding.start + position for position in positions)
 
 
 def _offsets(prompt: str, encoding: Encoding) -> list[Span]:
@@ -98,17 +96,22 @@ def _offsets(prompt: str, encoding: Encoding) -> list[Span]:
 def bind(scene: Scene, stretches: Sequence[Encoding]) -> tuple[tuple[int, ...], ...]:
     """Token positions of each object over all of a pipeline's text encoders.
 
+    A longer encoder may read what a shorter one cuts off (SD3: T5 reads more than CLIP).
+
     Raises:
-        BindingError: an object that no encoder reads; see `bind_encoding`.
+        BindingError: an object that no encoder reads; see `bind_object`.
     """
-    found: list[tuple[tuple[int, ...], ...]] = []
-    fault: BindingError | None = None
-    for encoding in stretches:
-        try:
-            found.append(bind_encoding(scene, encoding))
-        except BindingError as error:
-            # A longer encoder may read what a shorter one cuts off (SD3: T5 reads more than CLIP).
-            fault = error
-    if fault is not None and not found:
-        raise fault
-    return tuple(tuple(sorted(set().union(*positions))) for positions in zip(*found, strict=True))
+    offsets = [_offsets(scene.prompt, encoding) for encoding in stretches]
+    bound = []
+    for index in range(len(scene.objects)):
+        positions: set[int] = set()
+        fault: BindingError | None = None
+        for encoding, spans in zip(stretches, offsets, strict=True):
+            try:
+                positions.update(bind_object(scene, index, encoding, spans))
+            except BindingError as error:
+                fault = error
+        if fault is not None and not positions:
+            raise fault
+        bound.append(tuple(sorted(positions)))
+    return tuple(bound)

@@ -94,7 +94,7 @@ class Parser(Protocol):
 
 @dataclass(frozen=True)
 class Layers:
-    """Module names of the cross-attention layers to observe, by level: {"coarse": (...), "mid": (...)}."""
+    """Module names of the attention layers to observe, by level: {"coarse": (...), "mid": (...)}."""
 
     levels: Mapping[str, tuple[str, ...]]
 
@@ -134,7 +134,7 @@ class Backend(ABC):
 
     @abstractmethod
     def layers(self, pipeline: Any) -> Layers:
-        """Cross-attention layers to observe in the pipeline's denoiser."""
+        """Attention layers to observe in the pipeline's denoiser, in which pixels attend to text."""
 
 
 @dataclass(frozen=True)

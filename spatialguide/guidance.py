@@ -45,13 +45,14 @@ WATCHED = 0.5
 
 @dataclass
 class Pending:
-    """A guided call between its two hooks; one that is not `guided` is only looked at."""
+    """A guided call between its two hooks; one that is not `guided` is only looked at. half: it runs in half precision."""
 
     observer: AttentionObserver
     sample: Tensor
     timestep: float
     index: int
     guided: bool
+    half: bool
     unconditional: Tensor | None
 
 
@@ -82,9 +83,14 @@ class Guidance:
     #: Whether anything in the denoiser is compiled, and whether a guided call keeps it from running so.
     _compiled: bool = False
     _eager: bool = False
-    #: Per image, at how many guided steps in a row its relations have held; None at the start of a generation.
+    #: Per image, at how many guided steps in a row its relations have held, up to the step that was last counted.
     _held: Tensor | None = None
-    _last_index: int = -1
+    _counted: int = -1
+    #: The scheduler's timesteps in the running generation, and those of them that it visits, each once.
+    _timesteps: Tensor | None = None
+    _visited: Tensor | None = None
+    #: What was added at a timestep, for a further call at the same one.
+    _added: tuple[float, Tensor] | None = None
 
     @contextmanager
     def attached(self) -> Iterator[Trace]:
@@ -110,9 +116,10 @@ class Guidance:
             if self.config.checkpointing and not denoiser.is_gradient_checkpointing:
                 denoiser.enable_gradient_checkpointing()
                 undo.callback(denoiser.disable_gradient_checkpointing)
-            for parameter in [p for p in denoiser.parameters() if p.requires_grad]:
-                parameter.requires_grad_(False)
-                undo.callback(parameter.requires_grad_, True)
+            # By name: sequential offload puts new parameters in their places.
+            trainable = {name for name, parameter in denoiser.named_parameters() if parameter.requires_grad}
+            undo.callback(_set_trainable, denoiser, trainable, True)
+            _set_trainable(denoiser, trainable, False)
             self._compiled = undo.enter_context(compiled_calls_suspended(called))
             yield self.trace
 
@@ -135,14 +142,16 @@ class Guidance:
         call.update(call.pop("kwargs", {}))
         del call["self"]
         timestep = float(torch.as_tensor(call["timestep"]).flatten()[0])
+        if call.get("skip_layers") is not None:
+            return None
+        self._added = None
         index, guided = self._step(timestep)
-        # Skip-layer guidance (SD 3.5) is a further call, for a difference that the pipeline takes itself.
-        if index is None or call.get("skip_layers") is not None:
+        if index is None:
             return None
         if torch.is_inference_mode_enabled():
             raise UnsupportedPipelineError("guidance needs gradients: call the pipeline outside torch.inference_mode()")
         sample: Tensor = call[name]
-        batch, parts = sample.shape[0], parts_of(self.pipeline, call, name)
+        batch, parts = sample.shape[0], parts_of(self.pipeline, call, name, len(self.scenes), self.guidance_scale)
         if batch % (parts * len(self.scenes)):
             raise UnsupportedPipelineError(
                 f"the denoiser got {batch} samples, which {len(self.scenes)} prompts in {parts} parts do not divide: "
@@ -163,16 +172,18 @@ class Guidance:
         observer = AttentionObserver(denoiser, self.layers, graph=guided)
         observer.__enter__()
         call[name] = call[name].detach().requires_grad_(guided)
-        self._pending = Pending(observer, call[name], timestep, index, guided, unconditional)
+        half = sample.dtype != torch.float32 or torch.is_autocast_enabled(sample.device.type)
+        self._pending = Pending(observer, call[name], timestep, index, guided, half, unconditional)
         return (), call
 
     def _after(self, called: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """Score the conditional part, and add the correction to both parts."""
-        pending = self._pending
-        if self._nested or pending is None:
+        if self._nested:
             return None
-        self._pending = None
+        pending, self._pending = self._pending, None
         self._run_eagerly(False)
+        if pending is None:
+            return self._alike(kwargs, output)
         pending.observer.__exit__(None, None, None)
         if output is None:  # the forward raised; its error is on its way
             return None
@@ -182,8 +193,18 @@ class Guidance:
         # Models that also predict a variance (PixArt) have more channels than the noise has.
         rest = conditional.shape[1] - correction.shape[1]
         added = functional.pad(correction, (0, 0, 0, 0, 0, rest))
-        corrected = torch.cat([part + added.to(part.dtype) for part in parts])
-        return (corrected, *output[1:]) if isinstance(output, tuple) else type(output)(sample=corrected)
+        self._added = pending.timestep, added
+        return _with_prediction(output, torch.cat([part + added.to(part.dtype) for part in parts]))
+
+    def _alike(self, kwargs: dict[str, Any], output: Any) -> Any:
+        """Correct skip-layer guidance's further call (SD 3.5) like the text prediction: the pipeline takes their difference."""
+        if self._added is None or kwargs.get("skip_layers") is None or output is None:
+            return None
+        timestep, added = self._added
+        if float(torch.as_tensor(kwargs["timestep"]).flatten()[0]) != timestep:
+            return None
+        prediction = output[0] if isinstance(output, tuple) else output.sample
+        return _with_prediction(output, prediction + added.to(prediction.dtype))
 
     def _abandon(self) -> None:
         """Clean up after a call that was interrupted: torch runs no forward hook for a KeyboardInterrupt."""
@@ -194,18 +215,22 @@ class Guidance:
 
     def _run_eagerly(self, wanted: bool) -> None:
         """Compiled code does not see hooks that come later."""
-        if wanted != self._eager:
-            (EagerCalls.start if wanted else EagerCalls.stop)()
-            self._eager = wanted
+        if wanted and not self._eager:
+            self._eager = True
+            EagerCalls.start()
+        elif self._eager and not wanted:
+            self._eager = False
+            EagerCalls.stop()
 
     # --- the step ----------------------------------------------------------------------------------------------
 
     def _correction(self, pending: Pending, conditional: Tensor) -> Tensor:
         """The step on one screen: maps, statistics, terms, gradient, correction; recorded in the trace."""
-        with torch.enable_grad():
+        # Statistics are float32, under autocast too.
+        with torch.enable_grad(), torch.autocast(conditional.device.type, enabled=False):
             scored = self._scored(pending)
             needed = self._needed(scored, pending)
-            gradient = self._gradient(scored, pending.sample, needed)
+            gradient = self._gradient(scored, pending, needed)
         # The first channels are the latents; inpainting models append a mask and a masked image.
         gradient = gradient[:, : conditional.shape[1]]
         finite = scored.finite & gradient.flatten(1).isfinite().all(dim=1)
@@ -219,34 +244,36 @@ class Guidance:
     def _scored(self, pending: Pending) -> Scored:
         return self.losses(pending.observer, self.scenes, self.bindings, pending.sample)
 
-    def _gradient(self, scored: Scored, sample: Tensor, needed: Tensor) -> Tensor:
+    def _gradient(self, scored: Scored, pending: Pending, needed: Tensor) -> Tensor:
         """Of the loss with respect to what the denoiser received, float32; zero where no image needs it."""
         if not scored.total.requires_grad or not needed.any():
-            return torch.zeros_like(sample, dtype=torch.float32)
+            return torch.zeros_like(pending.sample, dtype=torch.float32)
         # Half-precision gradients underflow: scale the loss up and the gradient down again.
-        scale = 1.0 if sample.dtype == torch.float32 else _LOSS_SCALE
-        (gradient,) = torch.autograd.grad(scored.total * scale, sample)
+        scale = _LOSS_SCALE if pending.half else 1.0
+        (gradient,) = torch.autograd.grad(scored.total * scale, pending.sample)
         return gradient.float() / scale
 
     def _needed(self, scored: Scored, pending: Pending) -> Tensor:
         """Share of the full correction that each image still needs, in [0, 1]."""
         if not pending.guided:
             return torch.zeros(len(scored.images), device=scored.total.device)
-        unfinished = ~self._finished(scored)
+        unfinished = ~self._finished(scored, pending.index)
         if self.config.mode == "relative" and self.config.settle:
             return scored.unmet(self.config.settle_margin) * unfinished
         return unfinished.float()
 
-    def _finished(self, scored: Scored) -> Tensor:
-        """Images whose relations have held for so many guided steps that they need no more guidance; counts this step."""
+    def _finished(self, scored: Scored, index: int) -> Tensor:
+        """Images whose relations have held for so many guided steps that they need no more guidance; counts this step once."""
         # Written so that a distance that is not a number does not hold.
         holds = scored.unmet(self.config.settle_margin) <= 0
         held = torch.zeros(len(holds), device=holds.device) if self._held is None else self._held
         nothing_to_guide = torch.tensor([image is None for image in scored.images], device=holds.device)
         finished = self._has_finished(held) | nothing_to_guide
         held = torch.where(nothing_to_guide, torch.full_like(held, float("inf")), held)
-        # Once finished stays finished, so that an image does not depend on the others in its batch.
-        self._held = torch.where(finished, held, torch.where(holds, held + 1, torch.zeros_like(held)))
+        if index != self._counted:
+            # Once finished stays finished, so that an image does not depend on the others in its batch.
+            held = torch.where(finished, held, torch.where(holds, held + 1, torch.zeros_like(held)))
+        self._held, self._counted = held, index
         return finished
 
     def _has_finished(self, held: Tensor) -> Tensor:
@@ -273,27 +300,44 @@ class Guidance:
         self.trace.steps.append(Step(pending.index, pending.timestep, tuple(rows)))
 
     def _step(self, timestep: float) -> tuple[int | None, bool]:
-        """Index of this sampling step, None where it is left alone; and whether it is guided, or only looked at.
+        """Number of this sampling step, None where it is left alone; and whether it is guided, or only looked at.
 
-        Keyed on the timestep: some schedulers call twice a step.
+        Keyed on the timestep, since some schedulers call more than once a step, and counted from the first step that runs:
+        image to image runs the schedule's last part, SDXL's base before a refiner its first.
         """
         if self.config.strength == 0 or not any(scene.objects for scene in self.scenes):
             return None, False
-        timesteps = self.pipeline.scheduler.timesteps
-        index = int((timesteps.float() - timestep).abs().argmin())
-        # Image-to-image pipelines run only the last steps of the schedule: the window counts those that run.
-        run = getattr(self.pipeline, "num_timesteps", len(timesteps))
-        first = len(timesteps) - run
+        visited = self._schedule(timestep)
+        index = int((visited - timestep).abs().argmin())
+        run = len(visited)
         start, stop = self.config.window
-        if index < self._last_index:  # another generation inside the same block
-            self._held = None
-        self._last_index = index
         finished = self._held is not None and bool(self._has_finished(self._held).all())
-        begun = first + math.ceil(start * run)
-        if start <= (index - first) / run < stop and not finished and (index - begun) % self.config.every == 0:
+        begun = math.ceil(start * run)
+        if start <= index / run < stop and not finished and (index - begun) % self.config.every == 0:
             return index, True
-        looked_at = self.config.best_of > 1 and index == first + round(WATCHED * (run - 1))
+        looked_at = self.config.best_of > 1 and index == round(WATCHED * (run - 1))
         return (index if looked_at else None), False
+
+    def _schedule(self, timestep: float) -> Tensor:
+        """Timesteps of the steps that this generation runs; found anew when the scheduler has new ones."""
+        timesteps = self.pipeline.scheduler.timesteps
+        if self._visited is None or self._timesteps is not timesteps:
+            first = int((timesteps.float() - timestep).abs().argmin())
+            run = getattr(self.pipeline, "num_timesteps", len(timesteps) - first)
+            self._timesteps, self._visited = timesteps, timesteps[first : first + run].float().unique_consecutive()
+            self._held, self._counted = None, -1
+        return self._visited
+
+
+def _set_trainable(denoiser: nn.Module, names: set[str], trainable: bool) -> None:
+    for name, parameter in denoiser.named_parameters():
+        if name in names:
+            parameter.requires_grad_(trainable)
+
+
+def _with_prediction(output: Any, prediction: Tensor) -> Any:
+    """The denoiser's output with another prediction in it."""
+    return (prediction, *output[1:]) if isinstance(output, tuple) else type(output)(sample=prediction)
 
 
 def _rows(value: Any, rows: slice, batch: int) -> Any:

@@ -243,7 +243,7 @@ class SpatialGuide:
             scene: scenes made by hand; parsed from the prompts if not given.
             layers: attention layers to observe; by default a UNet decoder's two coarsest levels, or a transformer's middle.
             tokens: positions of each object's tokens, per prompt and object; by the pipeline's tokenizers if not given. For
-                prompt_embeds that are not the tokenizer's one-to-one encoding of the prompt.
+                prompt_embeds that are not the tokenizer's one-to-one encoding of the prompt, or a prompt_2 that differs.
             guidance_scale: that of your call, for pipelines that do not say what they were called with (PixArt's); by default
                 their usual one. Only mode "relative" needs it.
 
@@ -264,14 +264,15 @@ class SpatialGuide:
                 "use scene = guide.parse(prompt), then attach(pipeline, scene.prompt, scene=scene) and pipeline(scene.prompt)"
             )
         scenes = self._scenes(prompts, scene)
+        if tokens is not None and not all(_are_positions(each) for objects in tokens for each in objects):
+            raise BindingError("tokens must hold at least one position for each object, counted from 0")
         if tokens is not None and [len(each) for each in tokens] != [len(each.objects) for each in scenes]:
             raise BindingError(f"tokens must hold positions for each object of each prompt: {[s.describe() for s in scenes]}")
         for each in scenes if tokens is None else ():
             if cleans_away(pipeline, each.prompt):
-                message = (
-                    f"{type(pipeline).__name__} rewrites '{each.prompt}' before it reads it: call it with clean_caption=False"
-                )
-                warnings.warn(message, ObjectWarning, stacklevel=3)
+                name = type(pipeline).__name__
+                fault = f"{name} rewrites '{each.prompt}' before reading it, unless called with clean_caption=False"
+                warnings.warn(fault, ObjectWarning, stacklevel=3)
         with self._attached(pipeline, scenes, layers, tokens, guidance_scale) as trace:
             yield trace
 
@@ -286,21 +287,25 @@ class SpatialGuide:
     ) -> Iterator[Trace]:
         from spatialguide.binding import bind, encodings
         from spatialguide.guidance import Guidance
-        from spatialguide.layers import default_layers
+        from spatialguide.layers import default_layers, find_layer
         from spatialguide.losses import LossSum, make_terms
         from spatialguide.pipelines import denoiser_of, plain, refuse_unsupported
         from spatialguide.trace import Trace
 
         refuse_unsupported(pipeline)
+        denoiser = plain(denoiser_of(pipeline))
         # A scene without relations is drawn as the plain pipeline draws it.
         guided = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
         stretches = encodings(pipeline)
         losses = LossSum(make_terms(self._losses(), self.registry), self.registry.relations(), self.config.guidance.map_size)
+        observed = layers or default_layers(denoiser).first(self.config.guidance.layers_per_level)
+        for _, name in observed:
+            find_layer(denoiser, name)
         guidance = Guidance(
             pipeline=pipeline,
             scenes=guided,
             bindings=[bind(s, stretches) for s in guided] if tokens is None else _positions(tokens),
-            layers=layers or default_layers(plain(denoiser_of(pipeline))).first(self.config.guidance.layers_per_level),
+            layers=observed,
             losses=losses,
             config=self.config.guidance,
             trace=Trace(),
@@ -494,6 +499,10 @@ def _callback(pipeline: Any, on_step: Callable[[int, int], object] | None) -> di
         return {"callback_on_step_end": at_step_end}
     # PixArt's pipelines have the older form.
     return {"callback": lambda step, timestep, latents: done(step)}
+
+
+def _are_positions(positions: Sequence[int]) -> bool:
+    return len(positions) > 0 and all(type(position) is int and position >= 0 for position in positions)
 
 
 def _positions(tokens: Sequence[Sequence[Sequence[int]]]) -> list[tuple[tuple[int, ...], ...]]:

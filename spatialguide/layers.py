@@ -74,8 +74,8 @@ def transformer_layers(denoiser: nn.Module) -> Layers:
     Raises:
         UnsupportedPipelineError: the denoiser has no such layers.
     """
-    names = _names(denoiser, r"transformer_blocks\.\d+\.attn2", cross=True)
-    names = names or _names(denoiser, r"transformer_blocks\.\d+\.attn", joint=True)
+    names = _names(denoiser, r"transformer_blocks\.\d+(\._orig_mod)?\.attn2", cross=True)
+    names = names or _names(denoiser, r"transformer_blocks\.\d+(\._orig_mod)?\.attn", joint=True)
     if not names:
         raise UnsupportedPipelineError(f"{type(denoiser).__name__} has no layers in which pixels attend to text")
     chosen = sorted({min(round(depth * len(names)), len(names) - 1) for depth in DEPTHS})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,10 +144,22 @@ class PipelineBackend(Backend):
         kind = getattr(diffusers, self._family.pipeline)
         common = {"torch_dtype": dtype, "revision": options.revision, "local_files_only": options.local_files_only}
         if Path(options.model).suffix == ".safetensors":
-            # The automatic class reads no single files; the classic one finds out what is in them.
-            single = kind if hasattr(kind, "from_single_file") else diffusers.StableDiffusionPipeline
-            return single.from_single_file(options.model, config=options.config, **common)
+            return self._single(kind).from_single_file(options.model, config=options.config, **common)
         return kind.from_pretrained(options.model, variant=options.variant, use_safetensors=True, **common)
+
+    def _single(self, kind: Any) -> Any:
+        """The class that reads a single file: the family's own, or the one that the folder of configurations names."""
+        import diffusers
+
+        index = Path(self.options.config or "") / "model_index.json"
+        if not hasattr(kind, "from_single_file") and index.is_file():
+            kind = getattr(diffusers, json.loads(index.read_text(encoding="utf-8"))["_class_name"], kind)
+        if not hasattr(kind, "from_single_file"):
+            raise ConfigError(
+                f"backend_options: 'model' is a single file, which {kind.__name__} cannot read: choose the backend of the file's "
+                "model (sd15, sd21, sdxl, ...), give 'config', a folder with its model_index.json, or give a folder or hub id"
+            )
+        return kind
 
     def _adapt(self, pipeline: Any) -> None:
         options, local = self.options, {"local_files_only": self.options.local_files_only}

@@ -70,11 +70,11 @@ class AttentionObserver:
         self._grad_before = torch.is_grad_enabled()
         found = {name: find_layer(self.denoiser, name) for _, name in self.layers}
         self._captures = {name: _Capture(is_joint(layer)) for name, layer in found.items()}
+        taps = [(self._captures[name], tap) for name, layer in found.items() for tap in _taps(layer)]
         for name, layer in found.items():
-            capture = self._captures[name]
-            self._handles.append(layer.register_forward_pre_hook(_bias_recorder(capture), with_kwargs=True))
-            for attribute, module, part in _taps(layer):
-                self._handles.append(module.register_forward_hook(self._recorder(capture, attribute, part)))
+            self._handles.append(layer.register_forward_pre_hook(_bias_recorder(self._captures[name]), with_kwargs=True))
+        for capture, (attribute, module, part) in taps:
+            self._handles.append(module.register_forward_hook(self._recorder(capture, attribute, part)))
         torch.set_grad_enabled(self.graph)
         return self
 

@@ -48,10 +48,11 @@ def sample_name(denoiser: nn.Module) -> str:
     return "sample" if "sample" in inspect.signature(type(denoiser).forward).parameters else "hidden_states"
 
 
-def parts_of(pipeline: Any, call: Mapping[str, Any], sample: str) -> int:
+def parts_of(pipeline: Any, call: Mapping[str, Any], sample: str, scenes: int = 1, scale: float | None = None) -> int:
     """How many parts the batch of a call has: with classifier-free guidance two, without it one.
 
-    PixArt's pipelines do not say; there, two halves of the same latents with different texts are two parts.
+    PixArt's pipelines do not say. There the guidance scale tells; where it is not given, two halves of the same latents with
+    different texts are two parts, if the scenes divide them.
 
     Raises:
         UnsupportedPipelineError: the batch is of another kind.
@@ -62,7 +63,9 @@ def parts_of(pipeline: Any, call: Mapping[str, Any], sample: str) -> int:
         )
     if hasattr(type(pipeline), "do_classifier_free_guidance"):
         return 2 if pipeline.do_classifier_free_guidance else 1
-    if call[sample].shape[0] % 2:
+    if scale is not None:
+        return 2 if scale > 1 else 1
+    if call[sample].shape[0] % (2 * scenes):
         return 1
     same_latents, same_text = (torch.equal(*call[name].chunk(2)) for name in (sample, "encoder_hidden_states"))
     return 2 if same_latents and not same_text else 1
@@ -149,14 +152,19 @@ def compiled_calls_suspended(denoiser: nn.Module) -> Iterator[bool]:
     Yields whether anything in it is compiled, so that guided calls have to be `EagerCalls`.
     """
     compiled = _is_compiled(denoiser)
-    in_place: Any = denoiser._compiled_call_impl
-    denoiser._compiled_call_impl = None
+    inner = plain(denoiser)
+    in_place: Any = inner._compiled_call_impl
+    inner._compiled_call_impl = None
     try:
         yield compiled
     finally:
-        denoiser._compiled_call_impl = in_place
+        inner._compiled_call_impl = in_place
 
 
 def _is_compiled(denoiser: nn.Module) -> bool:
-    wrapped = plain(denoiser) is not denoiser
-    return wrapped or any(module._compiled_call_impl is not None for module in denoiser.modules())
+    return any(
+        "_orig_mod" in module._modules
+        or module._compiled_call_impl is not None
+        or hasattr(module.forward, "_torchdynamo_orig_callable")
+        for module in denoiser.modules()
+    )

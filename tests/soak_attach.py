@@ -28,7 +28,7 @@ def resident() -> int:
         return int(file.read().split()[1]) * 4096
 
 
-def soak(cycles: Annotated[int, typer.Option(help="attach blocks; one in a hundred draws two steps")] = 10_000) -> None:
+def soak(cycles: Annotated[int, typer.Option(min=10, help="attach blocks; one in a hundred draws two steps")] = 10_000) -> None:
     """Run the cycles."""
     guide = SpatialGuide(guidance={"window": (0.0, 1.0)})
     pipeline = guide.pipeline

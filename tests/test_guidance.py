@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from diffusers import (
 )
 from transformers import CLIPTokenizer
 
-from spatialguide import LossTerm, SpatialGuide, hookimpl
+from spatialguide import Layers, LossTerm, SpatialGuide, hookimpl
 from spatialguide.errors import BindingError, InvalidPluginError, PluginError, UnguidedWarning, UnsupportedPipelineError
 from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry
@@ -187,6 +188,30 @@ def test_patience_stops_once_the_relations_have_held(
     assert [norm > 0 for norm in corrections] == [not held for held in holds[: len(guided)]]
 
 
+def test_steps_of_two_calls_count_once(random_pipeline: StableDiffusionPipeline) -> None:
+    """Heun: the last step is one call, the others are two; `every` and `patience` count steps."""
+    random_pipeline.scheduler = HeunDiscreteScheduler.from_config(random_pipeline.scheduler.config)
+    with guide(every=2, patience=None).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        draw(random_pipeline, num_inference_steps=5)
+    assert [step.index for step in trace.steps] == [0, 2, 2, 4, 4]
+    chosen = SpatialGuide(
+        registry=satisfied([True] * 9), guidance={"window": (0.0, 1.0), "patience": 2}, losses={"presence": {}}
+    )
+    with chosen.attach(random_pipeline, PROMPT, scene=HELD) as trace:
+        draw(random_pipeline, num_inference_steps=5)
+    assert sorted({step.index for step in trace.steps}) == [0, 1]
+
+
+def test_generations_of_one_step_and_of_other_sizes_start_anew(random_pipeline: StableDiffusionPipeline) -> None:
+    chosen = SpatialGuide(
+        registry=satisfied([True] * 9), guidance={"window": (0.0, 1.0), "patience": 1}, losses={"presence": {}}
+    )
+    with chosen.attach(random_pipeline, PROMPT, scene=HELD) as trace:
+        draw(random_pipeline, num_inference_steps=1, images=2)
+        draw(random_pipeline, num_inference_steps=1, images=3)
+    assert [(step.index, len(step.images)) for step in trace.steps] == [(0, 2), (0, 3)]
+
+
 def test_another_generation_in_the_block_starts_anew(random_pipeline: StableDiffusionPipeline) -> None:
     chosen = SpatialGuide(
         registry=satisfied([True] * 9), guidance={"window": (0.0, 1.0), "patience": 1}, losses={"presence": {}}
@@ -221,9 +246,8 @@ def test_schedulers_that_call_more_than_once_a_step(random_pipeline: StableDiffu
     plain = draw(random_pipeline, num_inference_steps=6)
     with guide(window=(0.0, 0.5)).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
         guided = draw(random_pipeline, num_inference_steps=6)
-    timesteps = random_pipeline.scheduler.timesteps.tolist()
-    assert trace.steps
-    assert max(step.index for step in trace.steps) < len(timesteps) / 2
+    timesteps = random_pipeline.scheduler.timesteps.float().unique_consecutive().tolist()
+    assert sorted({step.index for step in trace.steps}) == list(range(math.ceil(len(timesteps) / 2)))
     assert all(step.timestep == pytest.approx(timesteps[step.index]) for step in trace.steps)
     assert not torch.equal(plain, guided)
 
@@ -346,6 +370,52 @@ def test_inference_mode_is_refused_with_a_remedy(random_pipeline: StableDiffusio
         draw(random_pipeline)
 
 
+def test_wrong_layers_and_tokens_are_named_before_anything_runs(random_pipeline: StableDiffusionPipeline) -> None:
+    with (
+        pytest.raises(UnsupportedPipelineError, match="no layer 'nowhere'"),
+        guide().attach(random_pipeline, PROMPT, scene=SCENE, layers=Layers({"coarse": ("nowhere",)})),
+    ):
+        pass
+    for tokens in ([[(), (8,)]], [[(), ()]], [[(-1,), (8,)]]):
+        with (
+            pytest.raises(BindingError, match="at least one position"),
+            guide().attach(random_pipeline, PROMPT, scene=SCENE, tokens=tokens),
+        ):
+            pass
+    assert not random_pipeline.unet._forward_hooks
+
+
+def test_autocast_keeps_statistics_in_float32(random_pipeline: StableDiffusionPipeline) -> None:
+    """The loss of a half-precision forward, computed in float32: close to the float32 one, and differentiated with a scale."""
+    found = []
+    for enabled in (False, True):
+        with (
+            torch.autocast("cpu", torch.bfloat16, enabled=enabled),
+            guide().attach(random_pipeline, PROMPT, scene=SCENE) as trace,
+        ):
+            assert draw(random_pipeline).isfinite().all()
+        assert trace.skipped == 0
+        found.append(trace.steps[0].images[0])
+    assert found[1].loss == pytest.approx(found[0].loss, rel=2e-3)
+    assert found[1].gradient_norm == pytest.approx(found[0].gradient_norm, rel=0.1)
+
+
+def test_a_raise_in_the_unconditional_pass_leaves_nothing_pending(random_pipeline: StableDiffusionPipeline) -> None:
+    plain = draw(random_pipeline)
+
+    def fail(module: Any, args: Any) -> None:
+        if not torch.is_grad_enabled():
+            raise RuntimeError("broken layer")
+
+    with guide().attach(random_pipeline, PROMPT, scene=SCENE):
+        handle = random_pipeline.unet.mid_block.register_forward_pre_hook(fail)
+        with pytest.raises(RuntimeError, match="broken layer"):
+            draw(random_pipeline)
+        handle.remove()
+        assert draw(random_pipeline).isfinite().all()
+    assert torch.equal(plain, draw(random_pipeline))
+
+
 def test_pipelines_without_a_unet_are_refused() -> None:
     with pytest.raises(UnsupportedPipelineError, match="no unet"), guide().attach(object(), PROMPT, scene=SCENE):
         pass
@@ -360,8 +430,9 @@ def test_image_to_image_is_guided_by_the_same_hooks(random_pipeline: StableDiffu
     image = Image.new("RGB", (64, 64), "#88aacc")
     with guide(window=(0.0, 0.5)).attach(pipeline, PROMPT, scene=SCENE) as trace:
         pipeline(PROMPT, image=image, strength=0.5, num_inference_steps=8, output_type="latent")
-    # Half the schedule runs, steps 4 to 7; the window is the first half of those.
-    assert [step.index for step in trace.steps] == [4, 5]
+    # Half the schedule runs, steps 4 to 7; the window is the first half of those, and counted from the first.
+    assert [step.index for step in trace.steps] == [0, 1]
+    assert [step.timestep for step in trace.steps] == pipeline.scheduler.timesteps[4:6].tolist()
 
 
 def test_calling_with_other_prompts_is_refused(random_pipeline: StableDiffusionPipeline) -> None:

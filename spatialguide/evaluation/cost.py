@@ -61,8 +61,8 @@ class _Timed(Guidance):
         scored: Scored = self._timed("statistics", lambda: Guidance._scored(self, pending))
         return scored
 
-    def _gradient(self, scored: Scored, sample: Tensor, needed: Tensor) -> Tensor:
-        gradient: Tensor = self._timed("backward", lambda: Guidance._gradient(self, scored, sample, needed))
+    def _gradient(self, scored: Scored, pending: Pending, needed: Tensor) -> Tensor:
+        gradient: Tensor = self._timed("backward", lambda: Guidance._gradient(self, scored, pending, needed))
         return gradient
 
     def _timed(self, part: str, action: Callable[[], Any]) -> Any:
