@@ -67,6 +67,10 @@ def generate(
     config: ConfigOption = None,
     assignments: SetOption = None,
     scene: SceneOption = None,
+    best_of: Annotated[
+        int | None,
+        typer.Option("--best-of", min=1, help="Candidates to draw; the one that shows the prompt best is kept."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when the prompt has no relation.")] = False,
     trace: Annotated[Path | None, typer.Option(help="Write the trace of every guided step as JSON.")] = None,
     quiet: QuietOption = False,
@@ -84,6 +88,7 @@ def generate(
         scheduler=scheduler,
         backend=backend,
         strict=strict,
+        best_of=best_of,
     )
     from spatialguide.images import check_writable
     from spatialguide.render import render

@@ -39,8 +39,8 @@ from spatialguide.trace import ImageStep, Step, Trace
 
 _ATTACHED = "_spatialguide_attached"
 _LOSS_SCALE = 2.0**10
-#: Where in the sampling an image is looked at to be ranked, as a fraction: its maps tell most then what it will show.
-WATCHED = 0.5
+#: Where in the sampling an image is looked at to be ranked, as a fraction: guidance is over then, and the layout is there.
+WATCHED = 0.3
 
 
 @dataclass

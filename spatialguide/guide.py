@@ -297,7 +297,8 @@ class SpatialGuide:
         # A scene without relations is drawn as the plain pipeline draws it.
         guided = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
         stretches = encodings(pipeline)
-        losses = LossSum(make_terms(self._losses(), self.registry), self.registry.relations(), self.config.guidance.map_size)
+        settings, terms = self.config.guidance, make_terms(self._losses(), self.registry)
+        losses = LossSum(terms, self.registry.relations(), settings.map_size, ranked=settings.best_of > 1)
         observed = layers or default_layers(denoiser).first(self.config.guidance.layers_per_level)
         for _, name in observed:
             find_layer(denoiser, name)

@@ -156,7 +156,7 @@ class PipelineBackend(Backend):
             kind = getattr(diffusers, json.loads(index.read_text(encoding="utf-8"))["_class_name"], kind)
         if not hasattr(kind, "from_single_file"):
             raise ConfigError(
-                f"backend_options: 'model' is a single file, which {kind.__name__} cannot read: choose the backend of the file's "
+                f"backend_options: 'model' is a single file, which {kind.__name__} cannot read: choose the backend of its "
                 "model (sd15, sd21, sdxl, ...), give 'config', a folder with its model_index.json, or give a folder or hub id"
             )
         return kind

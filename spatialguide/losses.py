@@ -14,7 +14,7 @@ from spatialguide.contracts import LossTerm, Relation
 from spatialguide.errors import ConfigError, InvalidPluginError, PluginError, SpatialGuideError
 from spatialguide.observer import AttentionObserver, Bindings
 from spatialguide.registry import Registry
-from spatialguide.satisfaction import satisfaction
+from spatialguide.satisfaction import finest, satisfaction
 from spatialguide.scene import Scene
 from spatialguide.statistics import ObjectStatistics, object_statistics
 from spatialguide.trace import ImageStep
@@ -60,11 +60,13 @@ class LossSum:
         terms: from `make_terms`.
         relations: relation plugins by predicate.
         map_size: see `GuidanceConfig.map_size`.
+        ranked: whether to say how well each image shows its scene.
     """
 
     terms: tuple[Term, ...]
     relations: Mapping[str, Relation]
     map_size: int | None = None
+    ranked: bool = False
 
     def __call__(self, observer: AttentionObserver, scenes: Sequence[Scene], bindings: Bindings, sample: Tensor) -> Scored:
         """Score every image of the observed batch, which holds the images of each scene one after another."""
@@ -90,7 +92,8 @@ class LossSum:
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
             finite.append(good)
             distances += list(gaps)
-            images += _image_steps(values, loss, statistics, satisfaction(statistics, gaps))
+            shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(per_scene)
+            images += _image_steps(values, loss, statistics, shown)
         return Scored(total, torch.cat(finite), images, distances)
 
     def _value(self, term: Term, statistics: ObjectStatistics, scene: Scene, images: int) -> Tensor:
@@ -105,6 +108,10 @@ class LossSum:
             got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
             raise InvalidPluginError(f"{where} returned {got}; it must return a tensor of shape ({images},)")
         return value
+
+    def _satisfaction(self, statistics: ObjectStatistics, scene: Scene) -> Tensor:
+        seen = finest(statistics)
+        return satisfaction(seen, self._distances(seen, scene))
 
     def _distances(self, statistics: ObjectStatistics, scene: Scene) -> Tensor:
         """(images, relations), without a graph."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
+import torch
 from torch import Tensor
 
 from spatialguide.statistics import ObjectStatistics
@@ -10,12 +13,31 @@ from spatialguide.statistics import ObjectStatistics
 MARGIN = 0.25
 
 
+def finest(statistics: ObjectStatistics) -> ObjectStatistics:
+    """The layers of the finest level, where maps tell objects apart best."""
+    return statistics.at((statistics.levels[-1],))
+
+
 def satisfaction(statistics: ObjectStatistics, distances: Tensor) -> Tensor:
-    """Score of each image, (images,), without a graph; higher is better, and only images of one scene compare.
+    """min over relations of clip(d / MARGIN, -1, 1), minus the largest overlap of two objects' maps.
+
+    The overlap of two maps that sum to one is the sum of their smaller values: 0 for maps that are apart, 1 for equal ones. The
+    worst relation and the worst pair count, since one fault spoils an image.
 
     Args:
-        statistics: of images that share one scene.
-        distances: signed distances of the scene's relations, (images, relations).
+        statistics: of images that share one scene, of the `finest` level.
+        distances: signed distances of the scene's relations on that level, (images, relations).
+
+    Returns:
+        (images,), without a graph; higher is better. Only images of one scene compare.
     """
-    held = (distances / MARGIN).clamp(-1, 1).mean(dim=1) if distances.shape[1] else distances.new_zeros(distances.shape[0])
-    return held
+    images, _, objects = statistics.mass.shape
+    score = statistics.mass.new_zeros(images)
+    if distances.shape[1]:
+        score = (distances / MARGIN).clamp(-1, 1).amin(dim=1)
+    if objects > 1:
+        maps = torch.stack(statistics.maps).detach().mean(dim=0).flatten(2)
+        maps = maps / maps.sum(dim=-1, keepdim=True).clamp(min=1e-8)
+        shared = [torch.minimum(maps[:, i], maps[:, j]).sum(dim=-1) for i, j in combinations(range(objects), 2)]
+        score = score - torch.stack(shared).amax(dim=0)
+    return score

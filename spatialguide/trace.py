@@ -17,7 +17,7 @@ class ImageStep:
     centroids: (x, y) of each object in [0, 1], mean over layers.
     gradient_norm: Euclidean norm of the loss gradient. correction_norm: of what was added to the noise prediction.
     skipped: the gradient was not finite, so nothing was added.
-    satisfaction: how well the maps show the scene, see `spatialguide.satisfaction`.
+    satisfaction: how well the maps show the scene, see `spatialguide.satisfaction`; 0 where no candidates are ranked.
     """
 
     terms: dict[str, float]
@@ -50,7 +50,7 @@ class Trace:
         return sum(image.skipped for step in self.steps for image in step.images if image)
 
     def satisfaction(self, image: int) -> float:
-        """Of an image, when it was last looked at; -inf for one that never was."""
+        """Of an image, at the last step that was looked at; -inf for one that never was."""
         seen = [step.images[image] for step in self.steps]
         return next((found.satisfaction for found in reversed(seen) if found is not None), float("-inf"))
 

@@ -19,14 +19,15 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
-    T5Tokenizer,
 )
 
 from spatialguide.registry import Registry, default_registry
@@ -129,15 +130,19 @@ def make_sdxl(tokenizer: CLIPTokenizer) -> StableDiffusionXLPipeline:
 _T5_WORDS = ["a", "an", "the", "cat", "dog", "bus", "to", "left", "right", "of", "above", "below", "red", "car", "bird", "and"]
 
 
-def make_t5_tokenizer() -> T5Tokenizer:
-    """A few whole words, and letters for all others."""
+def make_t5_tokenizer() -> PreTrainedTokenizerFast:
+    """As T5's: a few whole words, and letters for all others; an end token and no start token."""
     words = [(f"\u2581{word}", -2.0) for word in _T5_WORDS]
     letters = [(letter, -10.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz,."]
     specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    return T5Tokenizer(vocab=[*specials, *words, *letters], extra_ids=0, model_max_length=64)
+    tokenizer = Tokenizer(models.Unigram([*specials, *words, *letters], unk_id=2, byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)
 
 
-def make_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
+def make_t5(tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
     sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
     return T5EncoderModel(T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, **sizes))
 
@@ -153,17 +158,18 @@ def make_vae(levels: int = 2, channels: int = 4, **options: float) -> Autoencode
     )
 
 
-def make_pixart(blocks: int = 4) -> PixArtAlphaPipeline:
+def make_pixart(blocks: int = 4, sample_size: int = 32) -> PixArtAlphaPipeline:
     """PixArt in miniature: a transformer with cross-attention to T5, which also predicts a variance."""
     torch.manual_seed(0)
     tokenizer = make_t5_tokenizer()
     transformer = PixArtTransformer2DModel(
         num_attention_heads=2,
-        attention_head_dim=8,
+        attention_head_dim=12,
         num_layers=blocks,
-        cross_attention_dim=16,
+        cross_attention_dim=24,
         caption_channels=32,
-        sample_size=32,
+        sample_size=sample_size,
+        use_additional_conditions=sample_size == 128,
         norm_type="ada_norm_single",
     )
     scheduler = DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
@@ -173,7 +179,9 @@ def make_pixart(blocks: int = 4) -> PixArtAlphaPipeline:
     return pipeline
 
 
-def make_sd3(tokenizer: CLIPTokenizer, t5: bool = True, qk_norm: str | None = None) -> StableDiffusion3Pipeline:
+def make_sd3(
+    tokenizer: CLIPTokenizer, t5: bool = True, qk_norm: str | None = None, dual_attention_layers: tuple[int, ...] = ()
+) -> StableDiffusion3Pipeline:
     """Stable Diffusion 3 in miniature: pixels, two CLIPs side by side and T5 after them, in one attention; flow matching."""
     torch.manual_seed(0)
     ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
@@ -191,6 +199,7 @@ def make_sd3(tokenizer: CLIPTokenizer, t5: bool = True, qk_norm: str | None = No
         pooled_projection_dim=32,
         out_channels=4,
         qk_norm=qk_norm,
+        dual_attention_layers=dual_attention_layers,
     )
     third = make_t5_tokenizer()
     pipeline = StableDiffusion3Pipeline(

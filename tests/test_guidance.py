@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_pipeline
@@ -414,6 +415,25 @@ def test_a_raise_in_the_unconditional_pass_leaves_nothing_pending(random_pipelin
         handle.remove()
         assert draw(random_pipeline).isfinite().all()
     assert torch.equal(plain, draw(random_pipeline))
+
+
+def test_best_of_keeps_the_candidate_whose_maps_show_the_scene_best() -> None:
+    prompt = "a cat to the left of a dog"
+    chosen = SpatialGuide(steps=6, guidance={"best_of": 3})
+    kept = chosen(prompt, seed=5, images_per_prompt=2)
+    candidates = [SpatialGuide(steps=6, guidance={"best_of": 2})(prompt, seed=seed).metadata[0]["seed"] for seed in (5, 6)]
+    assert all(first <= found <= first + 1 for first, found in zip((5, 6), candidates, strict=True))
+    for image, first in enumerate((5, 8)):
+        seed = kept.metadata[image]["seed"]
+        assert first <= seed < first + 3
+        alone = SpatialGuide(steps=6)(prompt, seed=seed).images[0]
+        difference = np.abs(np.asarray(alone).astype(int) - np.asarray(kept.images[image]).astype(int))
+        assert difference.max() <= 2
+    # Guided in the window of two steps, and looked at after it.
+    assert [step.index for step in kept.trace.steps] == [0, 1, 2]
+    assert [image.correction_norm for image in kept.trace.steps[2].images] == [0, 0]
+    unguided = chosen(prompt, seed=5, guided=False)
+    assert unguided.metadata[0]["seed"] == 5
 
 
 def test_pipelines_without_a_unet_are_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from accelerate.hooks import attach_align_device_hook
 from conftest import make_pipeline, make_sdxl
 from diffusers import (
@@ -21,9 +22,11 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from PIL import Image
+from torch._dynamo.testing import CompileCounter
 
 from spatialguide import SpatialGuide
 from spatialguide.errors import BindingError, UnsupportedPipelineError
+from spatialguide.pipelines import EagerCalls
 from spatialguide.records import scene_from_triples
 
 PROMPT = "a cat to the left of a dog"
@@ -214,7 +217,6 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "model offload": lambda pipeline: pipeline.enable_model_cpu_offload(device="cpu"),
     # What sequential offload installs; accelerate's own call needs another device than the CPU.
     "hooks on every layer": lambda pipeline: attach_align_device_hook(pipeline.unet, execution_device="cpu"),
-    "trainable": lambda pipeline: pipeline.unet.train().eval(),
 }
 
 
@@ -270,7 +272,16 @@ def compile_blocks(pipeline: Any) -> None:
     pipeline.unet.compile_repeated_blocks(backend="eager")
 
 
-@pytest.mark.parametrize("compiled", [compile_whole, compile_in_place, compile_blocks])
+def compile_forward(pipeline: Any) -> None:
+    pipeline.unet.forward = torch.compile(pipeline.unet.forward, backend="eager")
+
+
+def compile_children(pipeline: Any) -> None:
+    for number, block in enumerate(pipeline.unet.up_blocks):
+        pipeline.unet.up_blocks[number] = torch.compile(block, backend="eager")
+
+
+@pytest.mark.parametrize("compiled", [compile_whole, compile_in_place, compile_blocks, compile_forward, compile_children])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it loads its compiler
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_compiled_denoisers(random_pipeline: StableDiffusionPipeline, compiled: Callable[[Any], None]) -> None:
@@ -284,8 +295,50 @@ def test_compiled_denoisers(random_pipeline: StableDiffusionPipeline, compiled: 
     assert [step.index for step in trace.steps] == [0, 1]
     assert torch.allclose(guided, expected, atol=1e-4)
     assert torch.equal(plain, latents_of(random_pipeline))
-    assert torch.compiler.is_compiling() is False
     torch._dynamo.reset()
+
+
+def test_a_guided_call_that_raises_gives_the_compiler_back(random_pipeline: StableDiffusionPipeline) -> None:
+    """In the unconditional pass and in the conditional one; afterwards compiled code runs compiled again."""
+    counted = CompileCounter()
+    random_pipeline.unet = torch.compile(random_pipeline.unet, backend=counted)
+
+    def fail(graph: bool) -> Callable[[Any, Any], None]:
+        def hook(module: Any, args: Any) -> None:
+            if torch.is_grad_enabled() == graph:
+                raise RuntimeError("broken layer")
+
+        return hook
+
+    with SpatialGuide(guidance={"window": (0.0, 1.0)}).attach(random_pipeline, PROMPT, scene=SCENE):
+        for graph in (False, True):
+            handle = random_pipeline.unet._orig_mod.mid_block.register_forward_pre_hook(fail(graph))
+            with pytest.raises(RuntimeError, match="broken layer"):
+                latents_of(random_pipeline)
+            handle.remove()
+            assert EagerCalls._count == 0
+        latents_of(random_pipeline)
+    assert counted.frame_count == 0
+    latents_of(random_pipeline)
+    assert counted.frame_count > 0
+    torch._dynamo.reset()
+
+
+def test_sequential_offload_gets_its_trainable_parameters_back(random_pipeline: StableDiffusionPipeline) -> None:
+    """accelerate moves weights in and out for each layer's call, and puts new parameters in their places."""
+    cpu_offload(random_pipeline.unet, torch.device("cpu"))
+    check(random_pipeline)
+    assert all(parameter.requires_grad for parameter in random_pipeline.unet.parameters())
+    assert {str(parameter.device) for parameter in random_pipeline.unet.parameters()} == {"meta"}
+
+
+def test_the_base_before_a_refiner_is_guided_from_its_first_step(tokenizer: Any) -> None:
+    """`denoising_end` runs the schedule's first part."""
+    pipeline = make_sdxl(tokenizer)
+    pipeline.set_progress_bar_config(disable=True)
+    with SpatialGuide(guidance={"window": (0.0, 0.3), "patience": None}).attach(pipeline, PROMPT, scene=SCENE) as trace:
+        latents_of(pipeline, height=32, width=32, num_inference_steps=10, denoising_end=0.8)
+    assert [step.timestep for step in trace.steps] == pipeline.scheduler.timesteps[:3].tolist()
 
 
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {

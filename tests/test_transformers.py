@@ -118,9 +118,68 @@ def test_sd3_without_t5_and_with_normed_queries(tokenizer: CLIPTokenizer) -> Non
     check(make_sd3(tokenizer, qk_norm="rms_norm"))
 
 
-def test_skip_layer_guidances_third_call_is_left_alone(tokenizer: CLIPTokenizer) -> None:
+def test_skip_layer_guidance_moves_by_the_correction_and_no_more(tokenizer: CLIPTokenizer) -> None:
+    """SD 3.5: the pipeline adds a multiple of (text prediction - a further call's); both carry the correction."""
     call = {"skip_guidance_layers": [1], "skip_layer_guidance_start": -1.0, "skip_layer_guidance_stop": 1.0}
-    check(make_sd3(tokenizer), num_images_per_prompt=2, **call)
+    pipeline = make_sd3(tokenizer)
+    check(pipeline, num_images_per_prompt=2, **call)
+    predictions: list[Tensor] = []
+    step = pipeline.scheduler.step
+
+    def record(prediction: Tensor, *arguments: Any, **others: Any) -> Any:
+        predictions.append(prediction)
+        return step(prediction, *arguments, **others)
+
+    pipeline.scheduler.step = record
+    latents_of(pipeline, num_inference_steps=1, **call)
+    with guide().attach(pipeline, PROMPT, scene=SCENE) as trace:
+        latents_of(pipeline, num_inference_steps=1, **call)
+    moved = (predictions[1] - predictions[0]).norm()
+    assert float(moved) == pytest.approx(trace.steps[0].images[0].correction_norm, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["pixart", "sd3"])
+def test_images_of_a_batch_are_what_they_are_alone(tokenizer: CLIPTokenizer, kind: str) -> None:
+    """Two prompts with two images each."""
+    pipeline, other = make(kind, tokenizer), "a bus above a bird"
+    scenes = [SCENE, scene_from_triples(other, [("bus", "above", "bird")])]
+
+    def drawn(prompts: list[str], scenes: list[Any], seeds: range) -> Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        sides = {"height": 32, "width": 32} if kind == "sd3" else {"height": 64, "width": 64, "use_resolution_binning": False}
+        usual = {"num_images_per_prompt": 2, "num_inference_steps": 2, "output_type": "latent", "max_sequence_length": 20}
+        with guide().attach(pipeline, prompts, scene=scenes, guidance_scale=4.5):
+            return pipeline(prompts, generator=generators, guidance_scale=4.5, **usual, **sides).images
+
+    together = drawn([PROMPT, other], scenes, range(4))
+    alone = [drawn([PROMPT], scenes[:1], range(2)), drawn([other], scenes[1:], range(2, 4))]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-3)
+
+
+def test_equal_seeds_without_classifier_free_guidance_are_no_pair_of_parts() -> None:
+    """PixArt does not say; two prompts at one seed look like a conditional and an unconditional half."""
+    pipeline, other = make_pixart(), "a bus above a bird"
+    scenes = [SCENE, scene_from_triples(other, [("bus", "above", "bird")])]
+    usual = {"height": 64, "width": 64, "use_resolution_binning": False, "max_sequence_length": 20, "output_type": "latent"}
+    for images, scale in ((1, None), (1, 1.0), (2, 1.0)):
+        seeds = list(range(images)) * 2
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        with guide().attach(pipeline, [PROMPT, other], scene=scenes, guidance_scale=scale) as trace:
+            pipeline(
+                [PROMPT, other],
+                guidance_scale=1.0,
+                num_images_per_prompt=images,
+                num_inference_steps=2,
+                generator=generators,
+                **usual,
+            )
+        assert [len(step.images) for step in trace.steps] == [2 * images] * 2
+
+
+def test_micro_conditions_and_dual_attention(tokenizer: CLIPTokenizer) -> None:
+    """What the large PixArt models have, and what SD 3.5 medium has."""
+    check(make_pixart(sample_size=128))
+    check(make_sd3(tokenizer, qk_norm="rms_norm", dual_attention_layers=(0, 1)))
 
 
 def test_sd3_image_to_image_and_controlnet(tokenizer: CLIPTokenizer) -> None:
@@ -159,9 +218,9 @@ def test_cross_attention_maps_leave_out_the_padding() -> None:
         added = {"resolution": None, "aspect_ratio": None}
         transformer(torch.randn(1, 4, 8, 12), torch.randn(1, 20, 32), torch.tensor([3]), added, encoder_attention_mask=mask)
     (found,) = observer.maps(slice(0, 1), ((1,), (7, 8)), (8, 12))
-    query = layer.to_q(seen["x"]).unflatten(-1, (2, 8)).transpose(1, 2)
-    key = layer.to_k(seen["text"]).unflatten(-1, (2, 8)).transpose(1, 2)
-    scores = (query @ key.transpose(-1, -2) / math.sqrt(8))[..., :9]
+    query = layer.to_q(seen["x"]).unflatten(-1, (2, 12)).transpose(1, 2)
+    key = layer.to_k(seen["text"]).unflatten(-1, (2, 12)).transpose(1, 2)
+    scores = (query @ key.transpose(-1, -2) / math.sqrt(12))[..., :9]
     expected = scores.softmax(dim=-1).mean(dim=1)
     assert found.maps.shape == (1, 2, 4, 6)
     wanted = torch.stack([expected[..., 1], expected[..., 7:].mean(dim=-1)], dim=1)

@@ -139,5 +139,11 @@ def test_a_model_is_needed_and_one_that_is_not_there_is_named(tmp_path: Path) ->
         SpatialGuide(backend="sd15", backend_options=options)(PROMPT)
 
 
+def test_a_single_file_that_does_not_say_its_pipeline_is_refused(tmp_path: Path) -> None:
+    for backend in ("unet", "pixart_alpha"):
+        with pytest.raises(ConfigError, match=r"is a single file, which .* cannot read: choose the backend"):
+            _ = SpatialGuide(backend=backend, backend_options={"model": str(tmp_path / "model.safetensors")}).pipeline
+
+
 def test_every_backend_is_registered() -> None:
     assert {"tiny", "sd15", "sd21", "sd21_768", "sdxl", "unet"} <= set(Registry().names("backends"))
