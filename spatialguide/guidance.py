@@ -64,7 +64,7 @@ class Guidance:
         pipeline: a diffusers pipeline with a UNet, or one of the transformers that `spatialguide.pipelines` knows.
         scenes: one per prompt of the batch.
         bindings: token positions per scene and object.
-        layers: cross-attention layers to observe.
+        layers: attention layers to observe.
         losses: weighted sum of loss terms.
         config: strength, window, and so on.
         guidance_scale: of classifier-free guidance, for pipelines that do not say; the pipeline's own if not given.
