@@ -85,7 +85,7 @@ def relative_correction(
 
 def prediction_type_of(scheduler: Any) -> str:
     """What a denoiser under this scheduler predicts: "epsilon", "v_prediction", "sample", or "flow_prediction" (eps - x0)."""
-    kind: str = scheduler.config.get("prediction_type", "epsilon")
+    kind: str = getattr(scheduler, "config", {}).get("prediction_type", "epsilon")
     return "flow_prediction" if "FlowMatch" in type(scheduler).__name__ else kind
 
 
