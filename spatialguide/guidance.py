@@ -187,7 +187,7 @@ class Guidance:
         pending.observer.__exit__(None, None, None)
         if output is None:  # the forward raised; its error is on its way
             return None
-        conditional = (output[0] if isinstance(output, tuple) else output.sample).detach()
+        conditional = _prediction(output).detach()
         correction = self._correction(pending, conditional)
         parts = [conditional] if pending.unconditional is None else [pending.unconditional, conditional]
         # Models that also predict a variance (PixArt) have more channels than the noise has.
@@ -203,7 +203,7 @@ class Guidance:
         timestep, added = self._added
         if float(torch.as_tensor(kwargs["timestep"]).flatten()[0]) != timestep:
             return None
-        prediction = output[0] if isinstance(output, tuple) else output.sample
+        prediction = _prediction(output)
         return _with_prediction(output, prediction + added.to(prediction.dtype))
 
     def _abandon(self) -> None:
@@ -333,6 +333,11 @@ def _set_trainable(denoiser: nn.Module, names: set[str], trainable: bool) -> Non
     for name, parameter in denoiser.named_parameters():
         if name in names:
             parameter.requires_grad_(trainable)
+
+
+def _prediction(output: Any) -> Tensor:
+    found: Tensor = output[0] if isinstance(output, tuple) else output.sample
+    return found
 
 
 def _with_prediction(output: Any, prediction: Tensor) -> Any:

@@ -299,7 +299,7 @@ class SpatialGuide:
         stretches = encodings(pipeline)
         settings, terms = self.config.guidance, make_terms(self._losses(), self.registry)
         losses = LossSum(terms, self.registry.relations(), settings.map_size, ranked=settings.best_of > 1)
-        observed = layers or default_layers(denoiser).first(self.config.guidance.layers_per_level)
+        observed = layers or default_layers(denoiser).first(settings.layers_per_level)
         for _, name in observed:
             find_layer(denoiser, name)
         guidance = Guidance(
@@ -308,7 +308,7 @@ class SpatialGuide:
             bindings=[bind(s, stretches) for s in guided] if tokens is None else _positions(tokens),
             layers=observed,
             losses=losses,
-            config=self.config.guidance,
+            config=settings,
             trace=Trace(),
             guidance_scale=guidance_scale,
         )

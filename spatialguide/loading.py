@@ -151,8 +151,9 @@ class PipelineBackend(Backend):
         """The class that reads a single file: the family's own, or the one that the folder of configurations names."""
         import diffusers
 
-        index = Path(self.options.config or "") / "model_index.json"
-        if not hasattr(kind, "from_single_file") and index.is_file():
+        config = self.options.config
+        # Without a folder, the file of that name in the working directory would count.
+        if config and not hasattr(kind, "from_single_file") and (index := Path(config) / "model_index.json").is_file():
             kind = getattr(diffusers, json.loads(index.read_text(encoding="utf-8"))["_class_name"], kind)
         if not hasattr(kind, "from_single_file"):
             raise ConfigError(

@@ -43,9 +43,9 @@ def settings(
 ) -> GuideConfig:
     """The configuration that the options make: a file's or a preset's, with what else was given on top."""
     given = {key: value for key, value in overrides.items() if value is not None and value is not False}
-    guidance = {"strength": strength, "best_of": best_of}
-    if any(value is not None for value in guidance.values()):
-        given["guidance"] = {key: value for key, value in guidance.items() if value is not None}
+    guidance = {key: value for key, value in (("strength", strength), ("best_of", best_of)) if value is not None}
+    if guidance:
+        given["guidance"] = guidance
     if path is not None and preset is not None:
         raise typer.BadParameter("give --config or --preset, not both: a configuration names its preset itself")
     config = load_config(path, **given) if path is not None else make_config(preset or "balanced", **given)

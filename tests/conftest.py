@@ -101,12 +101,17 @@ def make_pipeline(
     return pipeline.to(dtype)
 
 
+def clip_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """A text encoder in miniature, one of the two that SDXL and SD3 put side by side."""
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, **sizes, **ends)
+
+
 def make_sdxl(tokenizer: CLIPTokenizer) -> StableDiffusionXLPipeline:
     """SDXL in miniature: two text encoders side by side, pooled text and sizes as added conditions, three levels."""
     torch.manual_seed(0)
-    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, **sizes, **ends)
+    config = clip_config(tokenizer)
     unet = UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(16, 32, 32),
@@ -184,9 +189,7 @@ def make_sd3(
 ) -> StableDiffusion3Pipeline:
     """Stable Diffusion 3 in miniature: pixels, two CLIPs side by side and T5 after them, in one attention; flow matching."""
     torch.manual_seed(0)
-    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=16, **sizes, **ends)
+    config = clip_config(tokenizer)
     transformer = SD3Transformer2DModel(
         sample_size=16,
         patch_size=1,
