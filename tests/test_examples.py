@@ -29,9 +29,9 @@ def snippets(document: str) -> list[str]:
 def test_plugin_snippets_run_as_written() -> None:
     import types
 
-    loss, use, relation, place, features = snippets("docs/plugins.md")
+    loss, use, relation, place, backend, features = snippets("docs/plugins.md")
     modules = []
-    for number, text in enumerate((loss, relation, place, features)):
+    for number, text in enumerate((loss, relation, place, backend, features)):
         module = types.ModuleType(f"snippet_{number}")
         exec(compile(text, module.__name__, "exec", dont_inherit=True), module.__dict__)
         modules.append(module)
@@ -42,6 +42,7 @@ def test_plugin_snippets_run_as_written() -> None:
     assert "up_left_of" in registry.relations()
     scene = SpatialGuide(registry=registry).parse("a ship on the horizon, a gull up and left of the ship")
     assert [scene.sentence(edge) for edge in scene.relations] == ["ship in_region horizon", "gull up_left_of ship"]
+    assert registry.get("backends", "dreamshaper")().generation.steps == 30
     (maps,) = registry.get("features", "colours")().maps([Image.new("RGB", (20, 10), "red")])
     assert maps.shape == (1, 3, 8, 8)
     space = {"my_module": types.ModuleType("again")}
