@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
@@ -109,6 +112,68 @@ def test_layers_of_sdxl_are_sampled_as_in_the_paper() -> None:
         )
     three = tuple(f"up_blocks.0.attentions.1.transformer_blocks.{i}.attn2" for i in (1, 2, 3))
     assert decoder_layers(unet).levels == {"coarse": three, "mid": three}
+
+
+def _distilled_sdxl(down: list[int], up: list[Any]) -> UNet2DConditionModel:
+    """SDXL's shape with fewer transformer layers and none in the middle, narrower than in life."""
+    return UNet2DConditionModel(
+        block_out_channels=(32, 64, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2D",
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=down,
+        reverse_transformer_layers_per_block=up,
+        attention_head_dim=(1, 2, 4),
+        cross_attention_dim=64,
+    )
+
+
+def _distilled_sd(mid_block: str | None) -> UNet2DConditionModel:
+    """SD 1.5's shape with one layer in each encoder block and two in each decoder block."""
+    widths = (32, 64, 128, 128)
+    return UNet2DConditionModel(
+        block_out_channels=widths, layers_per_block=1, mid_block_type=mid_block, cross_attention_dim=64, attention_head_dim=8
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "coarse", "mid"),
+    [
+        pytest.param(
+            lambda: _distilled_sdxl([0, 2, 4], [[4, 4, 10], [2, 1, 1], 1]),
+            [("0.attentions.1", i) for i in (1, 2, 3)],
+            [("0.attentions.1", i) for i in (1, 2, 3)],
+            id="SSD-1B",
+        ),
+        pytest.param(
+            lambda: _distilled_sdxl([0, 1, 2], [[2, 2, 2], [1, 1, 1], 1]),
+            [(f"0.attentions.{i}", j) for i in range(3) for j in range(2)],
+            [(f"1.attentions.{i}", 0) for i in range(3)],
+            id="Segmind Vega",
+        ),
+        pytest.param(
+            lambda: _distilled_sd("UNetMidBlock2DCrossAttn"),
+            [(f"1.attentions.{i}", 0) for i in range(2)],
+            [(f"2.attentions.{i}", 0) for i in range(2)],
+            id="Segmind small-sd",
+        ),
+        pytest.param(
+            lambda: _distilled_sd(None),
+            [(f"1.attentions.{i}", 0) for i in range(2)],
+            [(f"2.attentions.{i}", 0) for i in range(2)],
+            id="Segmind tiny-sd",
+        ),
+    ],
+)
+def test_layers_of_distilled_models(
+    make: Callable[[], UNet2DConditionModel], coarse: list[tuple[str, int]], mid: list[tuple[str, int]]
+) -> None:
+    with torch.device("meta"):
+        unet = make()
+    found = decoder_layers(unet)
+    for level, wanted in (("coarse", coarse), ("mid", mid)):
+        assert found.levels[level] == tuple(f"up_blocks.{place}.transformer_blocks.{i}.attn2" for place, i in wanted)
+    assert all(find_layer(unet, name).is_cross_attention for _, name in found)
 
 
 def test_a_denoiser_without_cross_attention_is_refused() -> None:
