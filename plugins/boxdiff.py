@@ -45,8 +45,10 @@ class BoxDiff(BoxTerm):
         return layer_mean(self._layer(maps, box_masks(boxes, maps)) for maps in statistics.maps)
 
     def _layer(self, maps: Tensor, masks: Tensor) -> Tensor:
-        inner = 1 - _top_mean(maps * masks, masks, self.fraction)
-        outer = _top_mean(maps * (1 - masks), 1 - masks, self.fraction)
+        from spatialguide.maps import top_mean
+
+        inner = 1 - top_mean(maps * masks, masks, self.fraction)
+        outer = top_mean(maps * (1 - masks), 1 - masks, self.fraction)
         corner = sum(self._corner(maps.amax(dim=axis), masks.amax(dim=axis)) for axis in (-2, -1))
         return (self.inner * inner + self.outer * outer + self.corner * corner).mean(dim=1)
 
@@ -59,16 +61,6 @@ class BoxDiff(BoxTerm):
         last = first + wanted.sum(dim=1, keepdim=True) - 1
         near = ((cells - first).abs() <= self.reach) | ((cells - last).abs() <= self.reach)
         return ((profile - wanted).abs() * near).sum(dim=-1) / near.sum(dim=1)
-
-
-def _top_mean(values: Tensor, cells: Tensor, fraction: float) -> Tensor:
-    """Mean over the largest values, as many as `fraction` of the marked cells but at least one; (images, objects)."""
-    import torch
-
-    ranked = values.flatten(2).sort(dim=-1, descending=True).values
-    count = (cells.sum(dim=(1, 2)) * fraction).floor().clamp(min=1)[:, None]
-    top = torch.arange(ranked.shape[-1], device=values.device) < count
-    return (ranked * top).sum(dim=-1) / count[:, 0]
 
 
 @hookimpl

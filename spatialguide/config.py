@@ -42,6 +42,9 @@ class GuidanceConfig(BaseModel):
     layers_per_level: observe only so many of a level's layers, the first ones, so that less of the denoiser is differentiated;
         None observes all. Layers named by the caller are observed as they are.
     best_of: draw so many candidates for each image, from seeds of their own, and keep the one whose maps show the scene best.
+    refine: at the first steps, so many further gradient steps before the denoiser is asked for good, each from where the ones
+        before have led: slower, and farther than one step goes.
+    refine_until: part of the sampling steps that is refined, as a fraction from the noisiest step on.
     checkpointing: store less for the backward pass and compute it again: less memory, slower.
     """
 
@@ -57,6 +60,8 @@ class GuidanceConfig(BaseModel):
     every: int = Field(default=1, ge=1)
     layers_per_level: int | None = Field(default=1, ge=1)
     best_of: int = Field(default=1, ge=1)
+    refine: int = Field(default=0, ge=0)
+    refine_until: float = Field(default=0.1, ge=0, le=1)
     checkpointing: bool = False
 
     @field_validator("window")

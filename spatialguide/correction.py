@@ -83,6 +83,19 @@ def relative_correction(
     return scale * gradient
 
 
+def noise_shift(correction: Tensor, prediction_type: str, alpha: float) -> Tensor:
+    """-sigma delta: how far a sample moves when the noise in it is corrected by delta, its noise level unchanged.
+
+    Args:
+        correction: delta in the denoiser's output space.
+        alpha: signal rate at this timestep, from `signal_rate`.
+    """
+    if prediction_type == "sample":
+        return alpha * correction
+    sigma = 1 - alpha if prediction_type == "flow_prediction" else math.sqrt(1 - alpha**2)
+    return -sigma * correction * (1.0 if prediction_type == "epsilon" else alpha)
+
+
 def prediction_type_of(scheduler: Any) -> str:
     """What a denoiser under this scheduler predicts: "epsilon", "v_prediction", "sample", or "flow_prediction" (eps - x0)."""
     kind: str = getattr(scheduler, "config", {}).get("prediction_type", "epsilon")
@@ -100,7 +113,8 @@ def signal_rate(scheduler: Any, timestep: float) -> float:
     table = getattr(scheduler, "alphas_cumprod", None)
     if table is None:
         raise UnsupportedPipelineError(
-            f"mode 'paper' needs a scheduler with alphas_cumprod; {type(scheduler).__name__} has none: use mode 'relative'"
+            f"mode 'paper' needs a scheduler with alphas_cumprod, and refine needs one too; {type(scheduler).__name__} has none: "
+            "use mode 'relative' without refine"
         )
     index = min(max(round(timestep), 0), len(table) - 1)
     return math.sqrt(float(table[index]))

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from spatialguide.config import GuidanceConfig
 from spatialguide.contracts import Layers
-from spatialguide.correction import norms, paper_correction, prediction_type_of, relative_correction, signal_rate
+from spatialguide.correction import noise_shift, norms, paper_correction, prediction_type_of, relative_correction, signal_rate
 from spatialguide.errors import UnsupportedPipelineError
 from spatialguide.losses import LossSum, Scored
 from spatialguide.observer import AttentionObserver, Bindings
@@ -54,6 +54,7 @@ class Pending:
     guided: bool
     half: bool
     unconditional: Tensor | None
+    refined: Tensor | None = None
 
 
 @dataclass
@@ -159,21 +160,20 @@ class Guidance:
             )
         images = batch // parts
         self._run_eagerly(self._compiled)
-        unconditional = None
-        if parts == 2:
-            self._nested = True
-            try:
-                with torch.no_grad():
-                    output = called(**{**_rows(call, slice(0, images), batch), "return_dict": False})
-                unconditional = output[0]
-            finally:
-                self._nested = False
-        call = _rows(call, slice(batch - images, batch), batch)
+        part = slice(batch - images, batch)
+        unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
+        half = sample.dtype != torch.float32 or torch.is_autocast_enabled(sample.device.type)
+        refined = None
+        if guided and self._refines(index):
+            asked = Pending(AttentionObserver(denoiser, self.layers), sample[part], timestep, index, True, half, unconditional)
+            refined = self._refined(called, _rows(call, part, batch), name, asked)
+            call[name] = self._moved(sample, refined, timestep, parts)
+            unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
+        call = _rows(call, part, batch)
         observer = AttentionObserver(denoiser, self.layers, graph=guided)
         observer.__enter__()
         call[name] = call[name].detach().requires_grad_(guided)
-        half = sample.dtype != torch.float32 or torch.is_autocast_enabled(sample.device.type)
-        self._pending = Pending(observer, call[name], timestep, index, guided, half, unconditional)
+        self._pending = Pending(observer, call[name], timestep, index, guided, half, unconditional, refined)
         return (), call
 
     def _after(self, called: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -189,12 +189,52 @@ class Guidance:
             return None
         conditional = _prediction(output).detach()
         correction = self._correction(pending, conditional)
+        if pending.refined is not None:
+            correction = correction + pending.refined
         parts = [conditional] if pending.unconditional is None else [pending.unconditional, conditional]
         # Models that also predict a variance (PixArt) have more channels than the noise has.
         rest = conditional.shape[1] - correction.shape[1]
         added = functional.pad(correction, (0, 0, 0, 0, 0, rest))
         self._added = pending.timestep, added
         return _with_prediction(output, torch.cat([part + added.to(part.dtype) for part in parts]))
+
+    def _unconditional(self, called: nn.Module, call: dict[str, Any], images: int, batch: int) -> Tensor:
+        """The prediction for the batch's unconditional part, without a graph."""
+        with torch.no_grad():
+            return _prediction(self._asked(called, _rows(call, slice(0, images), batch)))
+
+    def _asked(self, called: nn.Module, call: dict[str, Any]) -> Any:
+        """A call of the denoiser that our own hooks let pass."""
+        self._nested = True
+        try:
+            return called(**{**call, "return_dict": False})
+        finally:
+            self._nested = False
+
+    def _refines(self, index: int) -> bool:
+        run = 0 if self._visited is None else len(self._visited)
+        return self.config.refine > 0 and index < self.config.refine_until * run
+
+    def _refined(self, called: nn.Module, call: dict[str, Any], name: str, asked: Pending) -> Tensor:
+        """The sum of the corrections of some steps down the loss, each taken where the ones before have led; in output space."""
+        total: Tensor | None = None
+        for _ in range(self.config.refine):
+            sample = asked.sample if total is None else self._moved(asked.sample, total, asked.timestep, 1)
+            sample = sample.detach().requires_grad_()
+            with asked.observer:
+                prediction = _prediction(self._asked(called, {**call, name: sample})).detach()
+            correction = self._correction(replace(asked, sample=sample), prediction)
+            total = correction if total is None else total + correction
+        assert total is not None
+        return total
+
+    def _moved(self, sample: Tensor, correction: Tensor, timestep: float, parts: int) -> Tensor:
+        """Where noise that is corrected so would put the sample, at the same noise level."""
+        kind = prediction_type_of(self.pipeline.scheduler)
+        shift = noise_shift(correction, kind, signal_rate(self.pipeline.scheduler, timestep))
+        moved = sample.clone()
+        moved[:, : shift.shape[1]] += shift.repeat(parts, 1, 1, 1).to(sample.dtype)
+        return moved
 
     def _alike(self, kwargs: dict[str, Any], output: Any) -> Any:
         """Correct skip-layer guidance's further call (SD 3.5) like the text prediction: the pipeline takes their difference."""

@@ -18,6 +18,7 @@ from spatialguide.config import GuideConfig, TermConfig, load_config, make_confi
 from spatialguide.contracts import Backend, Layers
 from spatialguide.errors import (
     BindingError,
+    ContradictionError,
     InvalidPluginError,
     NoRelationError,
     ObjectWarning,
@@ -217,7 +218,18 @@ class SpatialGuide:
                 warnings.warn(f"{message}: generating without guidance", UnguidedWarning, stacklevel=4)
             elif scene.ignored:
                 warnings.warn(f"not guided in '{scene.prompt}': {'; '.join(scene.ignored)}", UnguidedWarning, stacklevel=4)
+            self._check_layout(scene)
         return found
+
+    def _check_layout(self, scene: Scene) -> None:
+        from spatialguide.layout import conflicts
+
+        for edges in conflicts(scene, self.registry.relations()):
+            stated = " and ".join(f"'{scene.sentence(edge)}'" for edge in edges)
+            message = f"no layout was found in which these hold together: {stated}"
+            if self.config.strict:
+                raise ContradictionError(f"{message}; leave one out")
+            warnings.warn(f"{message}: guided as far as they go", UnguidedWarning, stacklevel=5)
 
     # --- a pipeline of the user's ----------------------------------------------------------------------------------
 

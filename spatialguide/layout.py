@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
 import networkx
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import field_validator
 
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.errors import ConfigError
 from spatialguide.planning import HIGH, LOW, axis_graph
+from spatialguide.scene import Relation as Edge
 from spatialguide.scene import Scene
 
 _THIRDS = ("first third", "middle third", "last third")
 #: Part of its share of the picture that an object's box fills, so that neighbours keep apart.
 _FILL = 0.8
+#: Places tried where the grid does not satisfy a scene, and how far around the grid's, in image sides.
+_TRIES, _JITTER = 4096, 0.2
 
 #: x0, y0, x1, y1 in image sides, y growing downwards.
 Box = tuple[float, float, float, float]
@@ -151,7 +156,69 @@ def boxes(scene: Scene, relations: Mapping[str, Relation]) -> tuple[Box, ...]:
         parts = _split(area, len(groups[place]), _longer(area))
         for group, part in zip(groups[place], parts, strict=True):
             shares |= _arranged(scene, relations, group, part)
-    return tuple(_square(shares[index]) for index in range(len(scene.objects)))
+    found_boxes = tuple(_square(shares[index]) for index in range(len(scene.objects)))
+    return found_boxes if _holds(scene, found_boxes, relations) else _searched(scene, found_boxes, relations)
+
+
+def _holds(scene: Scene, places: Sequence[Box], relations: Mapping[str, Relation]) -> bool:
+    return all(bool(distance > 0) for distance in _distances(scene.relations, dict(enumerate(places)), relations))
+
+
+def _searched(scene: Scene, start: Sequence[Box], relations: Mapping[str, Relation]) -> tuple[Box, ...]:
+    """The start moved to where its worst relation holds best, of many places tried around it; the start if none is better.
+
+    For what the grid does not know: a relation of its own kind, such as "behind", together with a direction.
+    """
+    edges = np.array(start)
+    half = (edges[:, 2:] - edges[:, :2]) / 2
+    jitter = np.random.default_rng(0).normal(0, _JITTER, size=(_TRIES, len(start), 2))
+    jitter[0] = 0
+    centres = np.clip((edges[:, :2] + edges[:, 2:]) / 2 + jitter, half, 1 - half)
+    worst = np.min(list(_distances_of(scene.relations, centres, relations)), axis=0)
+    best = centres[int(worst.argmax())]
+    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in np.concatenate([best - half, best + half], axis=1).tolist())
+
+
+def conflicts(scene: Scene, relations: Mapping[str, Relation]) -> tuple[tuple[Edge, ...], ...]:
+    """Smallest sets of relations that no layout was found to satisfy together; none where `boxes` satisfies all.
+
+    `check_scene` refuses directions that form a cycle. This finds what no cycle shows: "a cat inside a box, left of the box".
+    Each set is irreducible: without any one of its relations the others hold. A relation is in one set at most.
+    """
+    found: list[tuple[Edge, ...]] = []
+    left = scene.relations
+    while not _satisfied(scene, left, relations):
+        kept = left
+        for edge in left:
+            without = tuple(other for other in kept if other is not edge)
+            if not _satisfied(scene, without, relations):
+                kept = without
+        found.append(kept)
+        left = tuple(edge for edge in left if all(edge is not other for other in kept))
+    return tuple(found)
+
+
+def _satisfied(scene: Scene, edges: tuple[Edge, ...], relations: Mapping[str, Relation]) -> bool:
+    """Whether all these relations hold in the layout that they alone ask for."""
+    asked = scene.model_copy(update={"relations": edges})
+    return _holds(asked, boxes(asked, relations), relations)
+
+
+def _distances(edges: Iterable[Edge], places: Mapping[int, Box], relations: Mapping[str, Relation]) -> Iterator[Any]:
+    """The relations' signed distances between the centres of boxes."""
+    centres = np.zeros((max(places, default=-1) + 1, 2))
+    for index, (x0, y0, x1, y1) in places.items():
+        centres[index] = (x0 + x1) / 2, (y0 + y1) / 2
+    return _distances_of(edges, centres, relations)
+
+
+def _distances_of(edges: Iterable[Edge], centres: NDArray[np.float64], relations: Mapping[str, Relation]) -> Iterator[Any]:
+    """The relations' signed distances; centres: (..., objects, 2)."""
+    for edge in edges:
+        # An object that stands for both grounds ("between two trees") has a distance of zero at best.
+        if len(set(edge.objects)) == len(edge.objects):
+            grounds = (centres[..., ground, :] for ground in edge.objects)
+            yield relations[edge.predicate].distance(centres[..., edge.subject, :], *grounds)
 
 
 def _related(scene: Scene, members: Sequence[int]) -> list[list[int]]:
@@ -174,14 +241,10 @@ def _arranged(scene: Scene, relations: Mapping[str, Relation], group: list[int],
     ]
     ways.append(dict.fromkeys(group, area))
 
+    inner = [edge for edge in scene.relations if edge.objects and {edge.subject, *edge.objects} <= set(group)]
+
     def held(way: Mapping[int, Box]) -> int:
-        centres = {index: np.array([(x0 + x1) / 2, (y0 + y1) / 2]) for index, (x0, y0, x1, y1) in way.items()}
-        inner = [edge for edge in scene.relations if edge.objects and {edge.subject, *edge.objects} <= centres.keys()]
-        distances = (
-            relations[edge.predicate].distance(centres[edge.subject], *(centres[ground] for ground in edge.objects))
-            for edge in inner
-        )
-        return sum(bool(distance > 0) for distance in distances)
+        return sum(bool(distance > 0) for distance in _distances(inner, way, relations))
 
     return max(ways, key=held)
 

@@ -19,26 +19,43 @@ def layer_mean(values: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(values)).mean(dim=0)
 
 
-def box_masks(boxes: Sequence[Box], maps: Tensor) -> Tensor:
+def box_masks(boxes: Sequence[Box] | Tensor, maps: Tensor) -> Tensor:
     """Which cells of the maps' grid have their centre in each box; the nearest cell where a box holds none.
 
     Args:
-        boxes: one per object.
+        boxes: one per object, or a tensor (..., objects, 4) of such.
         maps: (..., height, width), for its grid, device and dtype.
 
     Returns:
-        (objects, height, width), ones and zeros.
+        (objects, height, width), or (..., objects, height, width); ones and zeros.
     """
     height, width = maps.shape[-2:]
-    x0, y0, x1, y1 = maps.new_tensor(list(boxes)).reshape(-1, 4).unbind(dim=1)
-    return _inside(y0, y1, height)[:, :, None] * _inside(x0, x1, width)[:, None, :]
+    edges = boxes.to(maps) if isinstance(boxes, Tensor) else maps.new_tensor(list(boxes)).reshape(-1, 4)
+    x0, y0, x1, y1 = edges.unbind(dim=-1)
+    return _inside(y0, y1, height)[..., :, None] * _inside(x0, x1, width)[..., None, :]
 
 
 def _inside(low: Tensor, high: Tensor, cells: int) -> Tensor:
     centres = (torch.arange(cells, device=low.device, dtype=low.dtype) + 0.5) / cells
-    inside = (centres >= low[:, None]) & (centres < high[:, None])
-    nearest = (centres - (low[:, None] + high[:, None]) / 2).abs().argmin(dim=1)
+    inside = (centres >= low[..., None]) & (centres < high[..., None])
+    nearest = (centres - (low[..., None] + high[..., None]) / 2).abs().argmin(dim=-1)
     return torch.maximum(inside.to(low.dtype), functional.one_hot(nearest, cells).to(low.dtype))
+
+
+def top_mean(values: Tensor, cells: Tensor, fraction: float) -> Tensor:
+    """Mean over the largest values, as many as `fraction` of the marked cells but at least one.
+
+    Args:
+        values: (images, objects, height, width).
+        cells: ones and zeros that broadcast over them.
+
+    Returns:
+        (images, objects).
+    """
+    ranked = values.flatten(2).sort(dim=-1, descending=True).values
+    count = (cells.sum(dim=(-2, -1)) * fraction).floor().clamp(min=1)[..., None]
+    top = torch.arange(ranked.shape[-1], device=values.device) < count
+    return (ranked * top).sum(dim=-1) / count[..., 0]
 
 
 def smoothed(maps: Tensor, sigma: float, kernel_size: int) -> Tensor:

@@ -417,6 +417,48 @@ def test_a_raise_in_the_unconditional_pass_leaves_nothing_pending(random_pipelin
     assert torch.equal(plain, draw(random_pipeline))
 
 
+def test_refinement_asks_the_denoiser_again_where_its_corrections_led(random_pipeline: StableDiffusionPipeline) -> None:
+    """Against guided calls without refinement: eps'(x - sigma c) + c + c', c and c' the corrections here and there."""
+    pipeline = random_pipeline
+    pipeline.scheduler.set_timesteps(10)
+    pipeline._guidance_scale, pipeline._num_timesteps = 5.0, 10
+    at = pipeline.scheduler.timesteps[4]
+    text = torch.randn(2, 77, 32, generator=torch.Generator().manual_seed(1))
+
+    def asked(sample: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return pipeline.unet(sample.repeat(2, 1, 1, 1), at, encoder_hidden_states=text, return_dict=False)[0]
+
+    def corrected(sample: torch.Tensor, **guidance: Any) -> torch.Tensor:
+        with guide(settle=False, patience=None, **guidance).attach(pipeline, PROMPT, scene=SCENE):
+            return asked(sample)
+
+    sample = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    first = (corrected(sample) - asked(sample))[:1]
+    sigma = float((1 - pipeline.scheduler.alphas_cumprod[int(at)]) ** 0.5)
+    moved = sample - sigma * first
+    expected = corrected(moved) + first
+    found = corrected(sample, refine=1, refine_until=1.0)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(found, corrected(sample), atol=1e-3)
+
+
+def test_only_the_first_steps_are_refined(random_pipeline: StableDiffusionPipeline) -> None:
+    with guide(refine=2, refine_until=0.5, patience=None).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        draw(random_pipeline)
+    assert [step.index for step in trace.steps] == [0, 0, 0, 1, 1, 1, 2, 3]
+
+
+def test_refinement_needs_a_noise_table(random_pipeline: StableDiffusionPipeline) -> None:
+    random_pipeline.scheduler.set_timesteps(4)
+    del random_pipeline.scheduler.alphas_cumprod
+    with (
+        pytest.raises(UnsupportedPipelineError, match="refine needs"),
+        guide(refine=1).attach(random_pipeline, PROMPT, scene=SCENE),
+    ):
+        draw(random_pipeline)
+
+
 def test_best_of_keeps_the_candidate_whose_maps_show_the_scene_best() -> None:
     prompt = "a cat to the left of a dog"
     chosen = SpatialGuide(steps=6, guidance={"best_of": 3})

@@ -55,8 +55,12 @@ def change(pipeline: StableDiffusionPipeline, name: str, mode: str) -> torch.Ten
     scheduler._step_index = None
     pipeline.scheduler, pipeline._guidance_scale, pipeline._num_timesteps = scheduler, 5.0, len(scheduler.timesteps)
     text = torch.randn(2, 77, 32, generator=torch.Generator().manual_seed(1))
-    strength = {"relative": 1.0, "paper": 1000.0}[mode]
-    guide = SpatialGuide(guidance={"window": (0.0, 1.0), "settle": False, "mode": mode, "strength": strength})
+    guidance: dict[str, Any] = {
+        "relative": {"mode": "relative", "strength": 1.0},
+        "paper": {"mode": "paper", "strength": 1000.0},
+        "refined": {"mode": "relative", "strength": 1.0, "refine": 2, "refine_until": 1.0},
+    }[mode]
+    guide = SpatialGuide(guidance={"window": (0.0, 1.0), "settle": False, **guidance})
 
     def combined() -> torch.Tensor:
         with torch.no_grad():
@@ -67,12 +71,12 @@ def change(pipeline: StableDiffusionPipeline, name: str, mode: str) -> torch.Ten
     plain = combined()
     with guide.attach(pipeline, PROMPT, scene=SCENE) as trace:
         guided = combined()
-    assert len(trace.steps) == 1
+    assert len(trace.steps) == (3 if mode == "refined" else 1)
     before, after = (predicted_x0(scheduler, output, at, sample) for output in (plain, guided))
     return after - before
 
 
-@pytest.mark.parametrize("mode", ["relative", "paper"])
+@pytest.mark.parametrize("mode", ["relative", "paper", "refined"])
 @pytest.mark.parametrize("name", [name for name in COMPARED if name != "DDIM"])
 def test_the_change_of_x0_is_the_same(random_pipeline: StableDiffusionPipeline, name: str, mode: str) -> None:
     reference = change(random_pipeline, "DDIM", mode)
