@@ -21,17 +21,21 @@ class Visor(Benchmark):
 
     Args:
         names: what the prompts are made of; by default the model's vocabulary, else VISOR's 80 COCO names.
+        pairs: only these pairs of names, such as [[cat, pizza], [dog, apple]].
     """
 
-    def __init__(self, names: Sequence[str] | None = None) -> None:
+    def __init__(self, names: Sequence[str] | None = None, pairs: Sequence[Sequence[str]] | None = None) -> None:
         if isinstance(names, str):
             raise EvaluationError(f"names must be a list, such as [cat, dog], not '{names}'")
-        self._names = names
+        if pairs is not None and (isinstance(pairs, str) or any(isinstance(p, str) or len(set(p)) != 2 for p in pairs)):
+            raise EvaluationError(f"pairs must be a list of pairs of names, such as [[cat, pizza], [dog, apple]], not {pairs}")
+        self._pairs = None if pairs is None else {frozenset(pair) for pair in pairs}
+        self._names = names if pairs is None else sorted({name for pair in pairs for name in pair})
 
     def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:
         """The sample that `count` and `seed` give."""
         names = self._names or vocabulary or bundled_names("coco")
-        return [Case(prompt, ()) for prompt in sample_prompts(names, count, seed)]
+        return [Case(prompt, ()) for prompt in sample_prompts(names, count, seed, self._pairs)]
 
     def labels(self, case: Case, scene: Scene) -> tuple[str, ...]:
         """The prompt's two objects, as the publication asks its detector."""

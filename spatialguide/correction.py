@@ -113,7 +113,7 @@ def signal_rate(scheduler: Any, timestep: float) -> float:
     table = getattr(scheduler, "alphas_cumprod", None)
     if table is None:
         raise UnsupportedPipelineError(
-            f"mode 'paper' needs a scheduler with alphas_cumprod, and refine needs one too; {type(scheduler).__name__} has none: "
+            f"mode 'paper' and refine need a scheduler with alphas_cumprod; {type(scheduler).__name__} has none: "
             "use mode 'relative' without refine"
         )
     index = min(max(round(timestep), 0), len(table) - 1)

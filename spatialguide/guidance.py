@@ -216,7 +216,7 @@ class Guidance:
         return self.config.refine > 0 and index < self.config.refine_until * run
 
     def _refined(self, called: nn.Module, call: dict[str, Any], name: str, asked: Pending) -> Tensor:
-        """The sum of the corrections of some steps down the loss, each taken where the ones before have led; in output space."""
+        """Sum of the corrections of some steps down the loss, each from where the ones before have led; in output space."""
         total: Tensor | None = None
         for _ in range(self.config.refine):
             sample = asked.sample if total is None else self._moved(asked.sample, total, asked.timestep, 1)

@@ -42,7 +42,7 @@ def nearest_boxes(centres: Tensor, boxes: Sequence[Box], slack: float, fixed: Se
     low[list(fixed)] = high[list(fixed)] = wanted[list(fixed)]
     low, high = low.flatten(), high.flatten()
     for _ in range(_ROUNDS):
-        missing = (gaps - (places[..., second] - places[..., first])).relu()
+        missing = (gaps - (places[..., second] - places[..., first])).relu() / 2  # each end goes half the way
         moves = torch.zeros_like(places).index_add(-1, second, missing).index_add(-1, first, -missing)
         places = (places + moves / asking).clamp(low, high)
     places = places.unflatten(-1, wanted.shape)
@@ -75,9 +75,7 @@ def _ordered(centres: Tensor) -> tuple[Tensor, Tensor]:
         distance = (centres[j] - centres[i]).tolist()
         longest = max(abs(d) for d in distance)
         ends = [(2 * i + axis, 2 * j + axis) for axis in (0, 1)]
-        pairs = [
-            end if d > 0 else end[::-1] for end, d in zip(ends, distance, strict=True) if longest - abs(d) < _SAME < longest
-        ]
-        rows += pairs
+        far = [longest - abs(d) < _SAME < longest for d in distance]
+        rows += [end if d > 0 else end[::-1] for end, d, keep in zip(ends, distance, far, strict=True) if keep]
     first, second = torch.tensor(rows, dtype=torch.long, device=centres.device).reshape(-1, 2).unbind(dim=1)
     return first, second

@@ -453,7 +453,7 @@ def test_refinement_needs_a_noise_table(random_pipeline: StableDiffusionPipeline
     random_pipeline.scheduler.set_timesteps(4)
     del random_pipeline.scheduler.alphas_cumprod
     with (
-        pytest.raises(UnsupportedPipelineError, match="refine needs"),
+        pytest.raises(UnsupportedPipelineError, match="without refine"),
         guide(refine=1).attach(random_pipeline, PROMPT, scene=SCENE),
     ):
         draw(random_pipeline)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
 from training import checkpoint
-from training.scenes import NAMES
+from training.scenes import HELD_OUT, NAMES
 from training.train_unet import SCHEDULER_CONFIG, UNET_CONFIG, Denoiser, make_text_encoder
 
 SHARD_LIMIT = 16 * 2**20
@@ -65,7 +65,8 @@ def export(
     config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(unet / "tokenizer" / name, folder / "tokenizer" / name)
-    (out / "objects.json").write_text(json.dumps(NAMES, indent=0) + "\n")
+    objects = {"names": NAMES, "held_out": sorted(sorted(pair) for pair in HELD_OUT)}
+    (out / "objects.json").write_text(json.dumps(objects, indent=0) + "\n")
     if detector is not None:
         state = checkpoint.load(detector / "checkpoint.pt")
         if state is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from spatialguide.contracts import Backend, Detector, FeatureExtractor
+from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor
 from spatialguide.hookspecs import hookimpl
 from spatialguide_plugins.tiny.backend import TinyBackend
 
@@ -20,6 +20,20 @@ def _features() -> FeatureExtractor:
     from spatialguide_plugins.tiny.features import TinyFeatures
 
     return TinyFeatures()
+
+
+def _rare() -> Benchmark:
+    """VISOR on the pairs that the model's training never showed together."""
+    from spatialguide_plugins.benchmarks import Visor
+    from spatialguide_plugins.tiny.backend import objects
+
+    return Visor(pairs=objects()["held_out"])
+
+
+@hookimpl
+def spatialguide_benchmarks(register: Callable[[str, Callable[[], Benchmark]], None]) -> None:
+    """rare."""
+    register("rare", _rare)
 
 
 @hookimpl

@@ -15,6 +15,12 @@ from spatialguide.contracts import Backend, Generation, Layers
 WEIGHTS = Path(str(files("spatialguide_plugins.tiny"))) / "weights"
 
 
+def objects() -> dict[str, Any]:
+    """What the training scenes show. names: of all objects; held_out: pairs of them that no scene shows together."""
+    found: dict[str, Any] = json.loads((WEIGHTS / "objects.json").read_text(encoding="utf-8"))
+    return found
+
+
 @contextmanager
 def _loading_quietly() -> Iterator[None]:
     """Silence the libraries while the model loads: bars that last a second, and notes on parts that we chose on purpose."""
@@ -43,8 +49,7 @@ class TinyBackend(Backend):
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the objects in the training scenes."""
-        names: list[str] = json.loads((WEIGHTS / "objects.json").read_text(encoding="utf-8"))
-        return tuple(names)
+        return tuple(objects()["names"])
 
     def load(self) -> Any:
         """The pipeline, in float32 on the CPU."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from spatialguide.contracts import Detection
-from spatialguide_plugins.tiny.backend import WEIGHTS
+from spatialguide_plugins.tiny.backend import WEIGHTS, objects
 from spatialguide_plugins.tiny.network import STRIDE, CentreNet, cell_centres
 
 THRESHOLD = 0.3
@@ -33,7 +32,7 @@ def as_tensor(images: Sequence[Image]) -> Tensor:
 
 
 def _names() -> list[str]:
-    names: list[str] = json.loads((WEIGHTS / "objects.json").read_text(encoding="utf-8"))
+    names: list[str] = objects()["names"]
     return names
 
 

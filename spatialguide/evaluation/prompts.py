@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import combinations
@@ -60,14 +60,15 @@ def sr2d_prompts(names: Sequence[str]) -> list[str]:
     return [prompt.text for prompt in sr2d(names) if prompt.is_spatial]
 
 
-def sample_prompts(names: Sequence[str], count: int, seed: int) -> list[str]:
+def sample_prompts(names: Sequence[str], count: int, seed: int, pairs: Collection[frozenset[str]] | None = None) -> list[str]:
     """A sample spread evenly over the four relations, without repeats.
 
     Args:
         count: how many; all that there are, if fewer.
+        pairs: only prompts of these pairs of names.
     """
     rng = random.Random(seed)
-    prompts = [prompt for prompt in sr2d(names) if prompt.is_spatial]
+    prompts = [p for p in sr2d(names) if p.is_spatial and (pairs is None or frozenset((p.subject, p.ground or "")) in pairs)]
     by_relation = {relation: [p.text for p in prompts if p.relation == relation] for relation in RELATION_PHRASES}
     for texts in by_relation.values():
         rng.shuffle(texts)

@@ -40,6 +40,17 @@ def test_visor_takes_the_models_names_or_coco(registry: Registry) -> None:
         Visor(names="cat")
 
 
+def test_visor_of_given_pairs_only() -> None:
+    pairs = [["cat", "pizza"], ["dog", "apple"]]
+    cases = Visor(pairs=pairs).cases(NAMES, 100, seed=0)
+    assert len(cases) == 16  # two pairs, four relations, both ways round
+    assert all(any(all(name in case.prompt for name in pair) for pair in pairs) for case in cases)
+    with pytest.raises(EvaluationError, match="pairs must be a list of pairs"):
+        Visor(pairs=["cat", "dog"])
+    with pytest.raises(EvaluationError, match="pairs must be a list of pairs"):
+        Visor(pairs=[["cat", "cat"]])
+
+
 def test_many_objects_are_read_as_they_were_meant(registry: Registry) -> None:
     cases = made(registry, "multi").cases(NAMES, 60, seed=3)
     guide = SpatialGuide(registry=registry)
