@@ -31,6 +31,7 @@ class GuidanceConfig(BaseModel):
 
     strength: eta in mode "paper"; in mode "relative" a fraction of what classifier-free guidance adds,
         guidance_scale * ||eps_cond - eps_uncond||. 0 switches guidance off.
+    clip: largest correction of a step, as a fraction of what classifier-free guidance adds; None sets no limit.
     window: part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on.
     map_size: side to which maps are resized (anti-aliased) before the statistics, as the paper does; None keeps
         each layer's own resolution.
@@ -52,6 +53,7 @@ class GuidanceConfig(BaseModel):
 
     mode: Literal["relative", "paper"] = "relative"
     strength: float = Field(default=2.0, ge=0)
+    clip: float | None = Field(default=None, gt=0)
     window: tuple[float, float] = (0.0, 0.3)
     map_size: int | None = Field(default=None, ge=4)
     settle: bool = True

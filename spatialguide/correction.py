@@ -73,14 +73,30 @@ def relative_correction(
     """
     if prediction_type not in ("epsilon", "v_prediction", "flow_prediction", "sample"):
         raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}'")
-    if unconditional is None:
-        reference = NO_CFG_FRACTION * norms(conditional)
-    else:
-        reference = guidance_scale * norms(conditional.float() - unconditional.float())
+    reference = guidance_norm(conditional, unconditional, guidance_scale)
     sign = -1.0 if prediction_type == "sample" else 1.0
     size = norms(gradient)
     scale: Tensor = sign * fraction * reference / torch.where(size > 0, size, torch.ones_like(size))
     return scale * gradient
+
+
+def guidance_norm(conditional: Tensor, unconditional: Tensor | None, guidance_scale: float = 1.0) -> Tensor:
+    """Norm of what classifier-free guidance adds, guidance_scale * ||eps_cond - eps_uncond||, shaped like `norms`.
+
+    Args:
+        conditional, unconditional: the denoiser's two predictions; without the second, a fixed share of the first stands for
+            the difference.
+    """
+    if unconditional is None:
+        return NO_CFG_FRACTION * norms(conditional)
+    return guidance_scale * norms(conditional.float() - unconditional.float())
+
+
+def clipped(correction: Tensor, limit: Tensor) -> Tensor:
+    """The correction, scaled down per image to a norm of at most `limit`."""
+    size = norms(correction)
+    scale: Tensor = (limit / torch.where(size > 0, size, torch.ones_like(size))).clamp(max=1)
+    return scale * correction
 
 
 def noise_shift(correction: Tensor, prediction_type: str, alpha: float) -> Tensor:

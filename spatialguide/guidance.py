@@ -21,7 +21,16 @@ from torch.nn import functional
 
 from spatialguide.config import GuidanceConfig
 from spatialguide.contracts import Layers
-from spatialguide.correction import noise_shift, norms, paper_correction, prediction_type_of, relative_correction, signal_rate
+from spatialguide.correction import (
+    clipped,
+    guidance_norm,
+    noise_shift,
+    norms,
+    paper_correction,
+    prediction_type_of,
+    relative_correction,
+    signal_rate,
+)
 from spatialguide.errors import UnsupportedPipelineError
 from spatialguide.losses import LossSum, Scored
 from spatialguide.observer import AttentionObserver, Bindings
@@ -322,12 +331,21 @@ class Guidance:
     def _scaled(self, gradient: Tensor, pending: Pending, conditional: Tensor) -> Tensor:
         kind = prediction_type_of(self.pipeline.scheduler)
         if self.config.mode == "relative":
-            scale = guidance_scale_of(self.pipeline) if self.guidance_scale is None else self.guidance_scale
-            channels = gradient.shape[1]
-            unconditional = None if pending.unconditional is None else pending.unconditional[:, :channels]
-            return relative_correction(gradient, self.config.strength, kind, conditional[:, :channels], unconditional, scale)
-        alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
-        return paper_correction(gradient, self.config.strength, kind, alpha)
+            correction = relative_correction(gradient, self.config.strength, kind, *self._parts(pending, conditional))
+        else:
+            alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
+            correction = paper_correction(gradient, self.config.strength, kind, alpha)
+        if self.config.clip is None:
+            return correction
+        return clipped(correction, self.config.clip * guidance_norm(*self._parts(pending, conditional)))
+
+    def _parts(self, pending: Pending, conditional: Tensor) -> tuple[Tensor, Tensor | None, float]:
+        """Both predictions of the noise alone, and the guidance scale."""
+        scale = guidance_scale_of(self.pipeline) if self.guidance_scale is None else self.guidance_scale
+        # Inpainting models take more channels than the latents have, and PixArt predicts more.
+        channels = min(pending.sample.shape[1], conditional.shape[1])
+        unconditional = None if pending.unconditional is None else pending.unconditional[:, :channels]
+        return conditional[:, :channels], unconditional, scale
 
     def _record(
         self, pending: Pending, images: list[ImageStep | None], gradient: Tensor, correction: Tensor, finite: Tensor

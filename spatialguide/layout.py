@@ -183,7 +183,8 @@ def conflicts(scene: Scene, relations: Mapping[str, Relation]) -> tuple[tuple[Ed
     """Smallest sets of relations that no layout was found to satisfy together; none where `boxes` satisfies all.
 
     `check_scene` refuses directions that form a cycle. This finds what no cycle shows: "a cat inside a box, left of the box".
-    Each set is irreducible: without any one of its relations the others hold. A relation is in one set at most.
+    Each set is irreducible: without any one of its relations the others hold. A relation is in one set at most, and one that
+    holds nowhere on its own is in none.
     """
     found: list[tuple[Edge, ...]] = []
     left = scene.relations
@@ -193,7 +194,8 @@ def conflicts(scene: Scene, relations: Mapping[str, Relation]) -> tuple[tuple[Ed
             without = tuple(other for other in kept if other is not edge)
             if not _satisfied(scene, without, relations):
                 kept = without
-        found.append(kept)
+        if len(kept) > 1:
+            found.append(kept)
         left = tuple(edge for edge in left if all(edge is not other for other in kept))
     return tuple(found)
 

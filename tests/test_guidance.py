@@ -417,6 +417,24 @@ def test_a_raise_in_the_unconditional_pass_leaves_nothing_pending(random_pipelin
     assert torch.equal(plain, draw(random_pipeline))
 
 
+def test_clipping_bounds_the_papers_correction_by_what_guidance_adds(random_pipeline: StableDiffusionPipeline) -> None:
+    """Without clipping eta = 1e6 is far beyond it; with it, every correction has the norm of a relative one."""
+    norms = {}
+    for name, settings in {
+        "paper": {"mode": "paper", "strength": 1e6},
+        "clipped": {"mode": "paper", "strength": 1e6, "clip": 0.5},
+        "relative": {"strength": 0.5},
+        "small": {"mode": "paper", "strength": 1e-3},
+        "small, clipped": {"mode": "paper", "strength": 1e-3, "clip": 0.5},
+    }.items():
+        with guide(settle=False, window=(0.0, 0.25), **settings).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+            draw(random_pipeline)
+        norms[name] = trace.steps[0].images[0].correction_norm
+    assert norms["paper"] > 10 * norms["clipped"]
+    assert norms["clipped"] == pytest.approx(norms["relative"], rel=1e-4)
+    assert norms["small"] == norms["small, clipped"] > 0
+
+
 def test_refinement_asks_the_denoiser_again_where_its_corrections_led(random_pipeline: StableDiffusionPipeline) -> None:
     """Against guided calls without refinement: eps'(x - sigma c) + c + c', c and c' the corrections here and there."""
     pipeline = random_pipeline

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatialguide.errors import ConfigError, SpatialGuideError
-from spatialguide.layout import Box, BoxTerm, boxes, grid
+from spatialguide.layout import Box, BoxTerm, boxes, conflicts, grid
 from spatialguide.planning import check_scene
 from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry, default_registry
@@ -118,6 +118,25 @@ def test_relations_without_a_direction_hold_where_they_can(
 ) -> None:
     scene = scene_of(3, *edges)
     assert all(distance > 0 for distance in distances(scene, boxes(scene, registry.relations())))
+
+
+def test_relations_beside_a_grids_knowledge_are_searched_for(registry: Registry) -> None:
+    """ "behind" wants the two to meet across, and "left of" one before the other: both hold a fifth of the picture apart."""
+    scene = scene_of(2, (0, "behind", (1,)), (0, "left_of", (1,)))
+    assert all(distance > 0 for distance in distances(scene, boxes(scene, registry.relations())))
+    assert conflicts(scene, registry.relations()) == ()
+
+
+def test_what_cannot_hold_together_is_found_and_nothing_else(registry: Registry) -> None:
+    edges = [(0, "behind", (1,)), (2, "left_of", (0,)), (0, "in_front_of", (1,)), (2, "above", (1,))]
+    scene = scene_of(3, *edges)
+    (found,) = conflicts(scene, registry.relations())
+    assert [scene.sentence(edge) for edge in found] == ["a behind b", "a in_front_of b"]
+    assert conflicts(scene_of(3, *edges[1:]), registry.relations()) == ()
+
+
+def test_one_object_on_both_sides_is_no_conflict(registry: Registry) -> None:
+    assert conflicts(scene_of(2, (0, "between", (1, 1))), registry.relations()) == ()
 
 
 def test_columns_of_the_first_third_stay_in_it(registry: Registry) -> None:
