@@ -188,7 +188,7 @@ def conflicts(scene: Scene, relations: Mapping[str, Relation]) -> tuple[tuple[Ed
     """
     found: list[tuple[Edge, ...]] = []
     left = scene.relations
-    while not _satisfied(scene, left, relations):
+    while len(left) > 1 and not _satisfied(scene, left, relations):
         kept = left
         for edge in left:
             without = tuple(other for other in kept if other is not edge)
