@@ -61,7 +61,10 @@ FeatureOption = Annotated[
 ReferenceOption = Annotated[Path | None, typer.Option(help="Folder of real images for the Frechet distance.")]
 MethodOption = Annotated[
     list[str] | None,
-    typer.Option("--method", help="Another method, NAME=PRESET or NAME=FILE.yaml: its guidance and losses, the same sampler."),
+    typer.Option(
+        "--method",
+        help="Another method: its guidance and losses, the same sampler. NAME=PRESET, NAME=FILE.yaml, or a folder of such files.",
+    ),
 ]
 
 
@@ -93,7 +96,7 @@ def bench_run(
     chosen = settings(config, preset, strength, assignments, steps=steps, scheduler=scheduler, backend=backend)
     from spatialguide.evaluation.study import benchmark_methods
 
-    others = {label: _guidance_of(source) for label, source in map(split_pair, method or ())}
+    others = {label: _guidance_of(source) for value in method or () for label, source in _named(value)}
     task = _task(name, option, prompts, images, batch, seed)
     _run(
         benchmark_methods(chosen, others),
@@ -144,7 +147,10 @@ def bench_ablate(
     name: NameArgument = "visor",
     option: BenchmarkOption = None,
     grids: Annotated[
-        str, typer.Option(help="What to ablate, separated by commas: terms, levels, activations, windows, schedulers.")
+        str,
+        typer.Option(
+            help="What to ablate, separated by commas: terms, levels, activations, windows, strengths, losses, schedulers."
+        ),
     ] = "terms,levels,activations,windows",
     prompts: PromptsOption = 24,
     images: ImagesOption = 4,
@@ -292,6 +298,17 @@ def _measuring(shown: Status, name: str, kind: str) -> None:
 def _prepare() -> None:
     say_warnings(quiet=False)
     silence_libraries()
+
+
+def _named(value: str) -> list[tuple[str, str]]:
+    """Names and sources of the methods that one --method gives."""
+    folder = Path(value)
+    if not folder.is_dir():
+        return [split_pair(value)]
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise typer.BadParameter(f"--method: the folder '{value}' holds no .yaml file")
+    return [(path.stem, str(path)) for path in files]
 
 
 def _guidance_of(source: str) -> GuideConfig:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from spatialguide.config import GuidanceConfig, GuideConfig, explain
+from spatialguide.config import GuidanceConfig, GuideConfig, TermConfig, explain
 from spatialguide.errors import ConfigError, EvaluationError
 from spatialguide.evaluation.runs import read_manifest
 from spatialguide.registry import Registry
@@ -23,7 +23,9 @@ Kind = Literal["benchmark", "sweep", "ablation"]
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Windows that an ablation tries: ever longer ones from the noisiest step on, and one without the first fifth.
 WINDOWS = ((0.0, 0.1), (0.0, 0.2), (0.0, 0.3), (0.0, 0.4), (0.0, 0.6), (0.0, 1.0), (0.2, 0.5))
-GRIDS = ("terms", "levels", "activations", "windows", "schedulers")
+GRIDS = ("terms", "levels", "activations", "windows", "strengths", "losses", "schedulers")
+#: The paper's strength (InfSplign, arXiv 2512.17851).
+ETA = 1000.0
 #: Samplers that people use, with their usual steps on a model of this kind, and options.
 SCHEDULERS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "DDPM": ("DDPMScheduler", 50, {}),
@@ -147,13 +149,23 @@ def ablation_methods(config: GuideConfig, registry: Registry, grids: Sequence[st
 
     Args:
         grids: of "terms" (every subset of the configured loss terms), "levels" (each attention level alone, and all),
-            "activations" (all that a term offers), "windows" (parts of the sampling steps) and "schedulers" (the one part of
-            the sampler that this changes: their gain is against the plain model under the configured scheduler).
+            "activations" (all that a term offers), "windows" (parts of the sampling steps), "strengths" (relative to what
+            guidance adds, constant and fading, against the paper's constant eta), "losses" (every registered loss alone) and
+            "schedulers" (the one part of the sampler that this changes: their gain is against the plain model under the
+            configured scheduler).
 
     Raises:
         ConfigError: an unknown grid, or more terms than a table holds.
     """
-    makers = {"terms": _terms, "levels": _levels, "activations": _activations, "windows": _windows, "schedulers": _schedulers}
+    makers = {
+        "terms": _terms,
+        "levels": _levels,
+        "activations": _activations,
+        "windows": _windows,
+        "strengths": _strengths,
+        "losses": _losses,
+        "schedulers": _schedulers,
+    }
     unknown = [grid for grid in grids if grid not in makers]
     if not grids:
         raise ConfigError(f"name at least one grid. Known: {', '.join(GRIDS)}")
@@ -212,6 +224,25 @@ def _activations(config: GuideConfig, registry: Registry) -> dict[str, GuideConf
 
 def _windows(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
     return {f"{start:.0%} to {stop:.0%}": _with_guidance(config, window=(start, stop)) for start, stop in WINDOWS}
+
+
+def _strengths(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
+    constant: dict[str, Any] = {"settle": False, "patience": None}
+    eta: dict[str, Any] = {**constant, "mode": "paper", "strength": ETA}
+    settings: dict[str, dict[str, Any]] = {
+        "relative, constant": {**constant, "mode": "relative"},
+        "relative, fading": {"mode": "relative", "settle": True},
+        "relative, fading, stopped": {"mode": "relative", "settle": True, "patience": 2},
+        f"eta {ETA:g}": eta,
+        f"eta {ETA:g}, clipped": {**eta, "clip": config.guidance.strength},
+        f"eta {ETA:g}, every step": {**eta, "window": (0.0, 1.0)},
+        f"eta {ETA:g}, every step, clipped": {**eta, "window": (0.0, 1.0), "clip": config.guidance.strength},
+    }
+    return {setting: _with_guidance(config, **changes) for setting, changes in settings.items()}
+
+
+def _losses(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
+    return {name: config.model_copy(update={"losses": {name: TermConfig()}}) for name in sorted(registry.names("losses"))}
 
 
 def _schedulers(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
