@@ -192,9 +192,12 @@ def test_sweep_ablation_and_report_write_their_pages(tmp_path: Path) -> None:
 
 def test_methods_are_compared_in_one_run(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("losses: {alignment: {weight: 2.0}}", encoding="utf-8")
-    methods = ["--method", "paper=paper", "--method", f"mine={tmp_path / 'mine.yaml'}"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "yours.yaml").write_text("losses: {boxdiff: {}}", encoding="utf-8")
+    methods = ["--method", "paper=paper", "--method", f"mine={tmp_path / 'mine.yaml'}", "--method", str(tmp_path / "folder")]
     figures = json.loads(run(app, ["bench", "run", *QUICK, *methods, "--json"]).stdout)
-    assert list(figures["methods"]) == ["unguided", "guided", "paper", "mine"]
+    assert list(figures["methods"]) == ["unguided", "guided", "paper", "mine", "yours"]
+    assert list(figures["study"]["methods"]["yours"]["config"]["losses"]) == ["boxdiff"]
     assert list(figures["study"]["methods"]["mine"]["config"]["losses"]) == ["alignment"]
 
 
@@ -219,6 +222,7 @@ def test_images_are_scored_and_their_detections_written(tmp_path: Path) -> None:
         ["score", "visor", "--detections", "x.json", "--write", "y.json"],
         ["bench", "sweep", "--strengths", "1,much"],
         ["bench", "run", "--method", "paper"],
+        ["bench", "run", "--method", "/"],
         ["bench", "run", "--option", "names"],
         ["bench", "run", "--option", "names=[cat"],
     ],

@@ -57,6 +57,14 @@ def test_an_ablation_holds_every_subset_level_activation_and_window(registry: Re
     assert {"gelu", "relu", "sigmoid", "squared_relu"} < set(groups["activations"])
     assert "0% to 30%" in groups["windows"]
     assert {"DDIM", "Heun", "LCM"} < set(groups["schedulers"])
+    assert set(groups["losses"]) == set(registry.names("losses"))
+    assert list(methods["losses: boxdiff"].config.losses) == ["boxdiff"]
+    etas = [methods[f"strengths: {name}"].config.guidance for name in ("eta 1000", "eta 1000, clipped", "relative, constant")]
+    assert [(g.mode, g.strength, g.clip, g.settle) for g in etas] == [
+        ("paper", 1000, None, False),
+        ("paper", 1000, 2.0, False),
+        ("relative", 2.0, None, False),
+    ]
     coarse = methods["levels: coarse"].config.losses
     assert {tuple(term.options["levels"]) for term in coarse.values()} == {("coarse",)}
     assert methods["activations: relu"].config.losses["alignment"].options == {"activation": "relu"}
