@@ -234,6 +234,8 @@ class Guidance:
                 prediction = _prediction(self._asked(called, {**call, name: sample})).detach()
             correction = self._correction(replace(asked, sample=sample), prediction)
             total = correction if total is None else total + correction
+            if not correction.any():
+                break  # no image needs more
         assert total is not None
         return total
 

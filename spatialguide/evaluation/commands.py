@@ -63,7 +63,7 @@ MethodOption = Annotated[
     list[str] | None,
     typer.Option(
         "--method",
-        help="Another method: its guidance and losses, the same sampler. NAME=PRESET, NAME=FILE.yaml, or a folder of such files.",
+        help="Another method's guidance and losses, the same sampler: NAME=PRESET, NAME=FILE.yaml, or a folder of files.",
     ),
 ]
 
