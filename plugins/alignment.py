@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.hookspecs import hookimpl
+from spatialguide.planning import HIGH, LOW, axis_graph
 from spatialguide.scene import Scene
 
 if TYPE_CHECKING:
@@ -18,27 +21,48 @@ Activation = Literal["gelu", "relu", "squared_relu", "leaky_relu", "sigmoid", "s
 
 
 class Alignment(LossTerm):
-    """activation(alpha * (margin - d)), mean over relations and layers.
+    """activation(alpha * (margin - d)), weighted mean over relations, mean over layers.
 
     d is the relation's signed centroid distance, positive when it holds; margin and d are in image sides.
+
+    focus: weights are softmax(focus * (margin - d)) over the relations, without a gradient: above 0, of relations that pull one
+        object different ways the one that is farther from holding wins. 0 weighs all alike, as the paper does for its one.
+    closure: also ask for what directions imply ("a left of b, b left of c": a left of c).
     """
 
     alpha: float = 0.75
     margin: float = 0.25
     activation: Activation = "gelu"
+    focus: float = Field(default=0.0, ge=0)
+    closure: bool = False
 
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero for a scene without relations."""
         if not scene.relations:
             return statistics.mass.new_zeros(statistics.mass.shape[0])
-        activate = activation(self.activation)
+        import torch
+
         centroid = statistics.centroid
-        terms = []
+        distances = []
         for edge in scene.relations:
             grounds = (centroid[:, :, ground] for ground in edge.objects)
-            distance = relations[edge.predicate].distance(centroid[:, :, edge.subject], *grounds)
-            terms.append(activate(self.alpha * (self.margin - distance)))
-        return sum(terms[1:], terms[0]).mean(dim=1) / len(terms)
+            distances.append(relations[edge.predicate].distance(centroid[:, :, edge.subject], *grounds))
+        for axis, before, after in implied(scene, relations) if self.closure else ():
+            distances.append(centroid[:, :, after, axis] - centroid[:, :, before, axis])
+        short = self.margin - torch.stack(distances, dim=-1)
+        weights = (self.focus * short.detach()).softmax(dim=-1)
+        return (weights * activation(self.activation)(self.alpha * short)).sum(dim=-1).mean(dim=1)
+
+
+def implied(scene: Scene, relations: Mapping[str, Relation]) -> Iterator[tuple[int, int, int]]:
+    """(axis, what comes before, what comes after) of the orders that follow from the scene's directions and are not stated."""
+    import networkx
+
+    for axis in (0, 1):
+        stated = axis_graph(scene, relations, axis)
+        stated.remove_nodes_from([LOW, HIGH])
+        for before, after in sorted(networkx.transitive_closure_dag(stated).edges - stated.edges):
+            yield axis, before, after
 
 
 def activation(name: Activation) -> Callable[[Tensor], Tensor]:

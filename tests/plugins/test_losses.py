@@ -68,6 +68,25 @@ def test_alignment_is_the_mean_over_layers_and_relations(registry: Registry) -> 
     assert value.tolist() == pytest.approx([(left + above) / 2], abs=1e-6)
 
 
+def test_focus_weighs_what_is_farther_from_holding(registry: Registry) -> None:
+    both = scene(2, (0, "left_of", 1), (0, "above", 1))  # d = 1 and 0
+    value = Alignment(focus=4.0, activation="identity", alpha=1.0)(statistics(SPREAD), both, registry.relations())
+    weights = [math.exp(4 * (0.25 - 1)), math.exp(4 * 0.25)]
+    expected = (weights[0] * (0.25 - 1) + weights[1] * 0.25) / sum(weights)
+    assert value.tolist() == pytest.approx([expected], abs=1e-6)
+
+
+def test_closure_asks_for_what_directions_imply(registry: Registry) -> None:
+    """Cat left of dog, bus right of dog: the cat is left of the bus, here at x = 0, 0.5 and 0."""
+    row = statistics(points(((0, 0),), ((1, 0),), ((0, 2),)))
+    chain = scene(3, (0, "left_of", 1), (2, "right_of", 1), (2, "below", 0))
+    options = {"activation": "identity", "alpha": 1.0, "margin": 0.0}
+    stated = Alignment(**options)(row, chain, registry.relations())
+    assert stated.item() == pytest.approx(-(0.5 - 0.5 + 1) / 3)
+    implied = Alignment(**options, closure=True)(row, chain, registry.relations())
+    assert implied.item() == pytest.approx(-(0.5 - 0.5 + 1 + 0) / 4)
+
+
 @pytest.mark.parametrize(
     ("activation", "expected"),
     [
