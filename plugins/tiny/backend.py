@@ -10,7 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
+from PIL import ImageColor
+
 from spatialguide.contracts import Backend, Generation, Layers
+from spatialguide.errors import ConfigError
 
 WEIGHTS = Path(str(files("spatialguide_plugins.tiny"))) / "weights"
 
@@ -42,9 +45,25 @@ def _loading_quietly() -> Iterator[None]:
 
 
 class TinyBackend(Backend):
-    """A 64x64 latent-diffusion model of emoji scenes (CLIPTextModel, UNet2DConditionModel, AutoencoderTiny)."""
+    """A 64x64 latent-diffusion model of emoji scenes (CLIPTextModel, UNet2DConditionModel, AutoencoderTiny).
+
+    Args:
+        backdrop: begin with a picture of this colour under the noise, as image-to-image does: backgrounds that training never
+            showed, such as "navy". Any name or code that Pillow knows.
+        noise: image-to-image's strength, the part of the sampling steps that is run.
+    """
 
     generation: ClassVar[Generation] = Generation(steps=20, guidance_scale=4.0, width=64, height=64)
+
+    def __init__(self, backdrop: str | None = None, noise: float = 0.9) -> None:
+        if backdrop is not None:
+            try:
+                ImageColor.getrgb(backdrop)
+            except (ValueError, AttributeError) as error:
+                raise ConfigError(f"backdrop must be a colour that Pillow knows, such as navy, not '{backdrop}'") from error
+        if not 0 < noise <= 1:
+            raise ConfigError(f"noise must be above 0 and at most 1, not {noise}")
+        self._backdrop, self._noise = backdrop, noise
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -56,7 +75,15 @@ class TinyBackend(Backend):
         with _loading_quietly():
             from diffusers import StableDiffusionPipeline
 
-            return StableDiffusionPipeline.from_pretrained(WEIGHTS / "pipeline", local_files_only=True, use_safetensors=True)
+            kind: Any = StableDiffusionPipeline
+            if self._backdrop is not None:
+                from spatialguide_plugins.tiny.backdrop import BackdropPipeline
+
+                kind = BackdropPipeline
+            pipeline = kind.from_pretrained(WEIGHTS / "pipeline", local_files_only=True, use_safetensors=True)
+            if self._backdrop is not None:
+                pipeline.backdrop, pipeline.noise = self._backdrop, self._noise
+            return pipeline
 
     def layers(self, pipeline: Any) -> Layers:
         """8x8 cross-attention as "coarse", 16x16 as "mid"."""

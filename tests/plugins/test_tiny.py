@@ -13,6 +13,7 @@ from PIL import Image
 
 from spatialguide import SpatialGuide
 from spatialguide.config import make_config
+from spatialguide.errors import ConfigError
 from spatialguide.evaluation.prompts import sample_prompts
 from spatialguide.evaluation.visor import score_image, visor_scores
 from spatialguide.registry import Registry
@@ -174,6 +175,20 @@ def test_schedulers_by_name(scheduler: str) -> None:
     result = SpatialGuide(steps=6, scheduler=scheduler, scheduler_options=options)("a cat above a dog")
     assert np.asarray(result.images[0]).std() > 5
     assert result.trace.steps
+
+
+def test_a_backdrop_is_guided_like_any_picture() -> None:
+    """The corners keep the colour, which no training scene has; the same hooks guide."""
+    options = {"backend_options": {"backdrop": "navy", "noise": 0.8}, "width": 80}
+    result = SpatialGuide(**options)("a cat to the left of a dog", seed=1)
+    (image,) = result.images
+    assert image.size == (80, 64)
+    assert image.getpixel((0, 0))[0] < 0.68 * 255  # the darkest that training has
+    assert len(result.trace.steps) > 0
+    with pytest.raises(ConfigError, match="a colour that Pillow knows"):
+        TinyBackend(backdrop="nosuchcolour")
+    with pytest.raises(ConfigError, match="noise must be above 0"):
+        TinyBackend(noise=0)
 
 
 def test_paper_preset_runs_on_the_tiny_model() -> None:
