@@ -10,7 +10,6 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +17,12 @@ from spatialguide.config import GuideConfig, TermConfig, load_config, make_confi
 from spatialguide.contracts import Backend, Layers
 from spatialguide.errors import (
     BindingError,
-    ContradictionError,
     InvalidPluginError,
-    NoRelationError,
     ObjectWarning,
-    PluginError,
     PromptError,
-    SpatialGuideError,
-    UnguidedWarning,
-    UnknownPluginError,
 )
-from spatialguide.marks import is_marked, read_marks
-from spatialguide.planning import check_scene
+from spatialguide.marks import is_marked
+from spatialguide.prompts import Parsed, PromptReader
 from spatialguide.registry import Registry, default_registry
 from spatialguide.scene import Scene
 
@@ -37,9 +30,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from spatialguide.trace import Trace
-
-#: Prompts that `parse_many` hands to a parser at once.
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -58,15 +48,6 @@ class Result:
     def scene(self) -> Scene:
         """The first prompt's scene."""
         return self.scenes[0]
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """One prompt of many: its scene, and what is wrong with it. Without a problem the scene can be drawn."""
-
-    prompt: str
-    scene: Scene | None
-    problem: SpatialGuideError | None
 
 
 class SpatialGuide:
@@ -114,9 +95,8 @@ class SpatialGuide:
     # --- what the prompt says ------------------------------------------------------------------------------------
 
     @cached_property
-    def _parser(self) -> Any:
-        factory = self.registry.get("parsers", self.config.parser)
-        return self._call_parser(lambda: factory(relations=self.registry.relations()))
+    def _reader(self) -> PromptReader:
+        return PromptReader(self.registry, self.config.parser, self.config.strict)
 
     def parse(self, prompt: str) -> Scene:
         """Parse a prompt into a scene, and check that it can hold.
@@ -129,107 +109,14 @@ class SpatialGuide:
             UnknownPluginError: all that the prompt says of places is said with phrases that no relation plugin has.
             ContradictionError: its relations cannot hold together.
         """
-        return self._checked(self._read(prompt))
+        return self._reader.parse(prompt)
 
     def parse_many(self, prompts: Iterable[str]) -> Iterator[Parsed]:
         """Parse many prompts, in order and lazily; a prompt that cannot be parsed or cannot hold does not stop the others.
 
         A parser with a method `pipe(prompts)` is given the prompts in bulk.
         """
-        for chunk in _chunks(prompts, _CHUNK):
-            for prompt, scene in zip(chunk, self._read_many(chunk), strict=True):
-                if isinstance(scene, SpatialGuideError):
-                    yield Parsed(prompt, None, scene)
-                    continue
-                try:
-                    yield Parsed(prompt, self._checked(scene), None)
-                except SpatialGuideError as error:
-                    yield Parsed(prompt, scene if isinstance(scene, Scene) else None, error)
-
-    def _read_many(self, prompts: Sequence[str]) -> Iterator[Any]:
-        """A scene or an error for each prompt; those that the parser plugin is to read go to it in bulk."""
-        plain = [prompt for prompt in prompts if _fault(prompt) is None and not is_marked(prompt, self.registry.relations())]
-        pipe = getattr(self._parser, "pipe", None)
-        scenes: Iterator[Any] | None = None
-        if pipe is not None:
-            try:
-                found = self._call_parser(lambda: list(pipe(plain)))
-                scenes = iter(found) if len(found) == len(plain) else None
-            except PluginError:
-                pass  # one by one below, so that only the guilty prompt fails
-        waiting = iter(plain)
-        following = next(waiting, None)
-        for prompt in prompts:
-            try:
-                if scenes is not None and prompt is following:
-                    following = next(waiting, None)
-                    yield next(scenes)
-                else:
-                    yield self._read(prompt)
-            except SpatialGuideError as error:
-                yield error
-
-    def _call_parser(self, action: Callable[[], Any]) -> Any:
-        return self.registry.call("parsers", self.config.parser, action)
-
-    def _read(self, prompt: str) -> Any:
-        fault = _fault(prompt)
-        if fault is not None:
-            raise PromptError(fault)
-        if is_marked(prompt, self.registry.relations()):
-            return read_marks(prompt, self.registry.relations())
-        scene = self._call_parser(lambda: self._parser(prompt))
-        if isinstance(scene, Scene) and scene.prompt != prompt:
-            source = self.registry.origin("parsers", self.config.parser).distribution
-            where = f"parser '{self.config.parser}' of distribution '{source}'"
-            raise InvalidPluginError(f"{where} returned the scene of another prompt: '{scene.prompt}'")
-        return scene
-
-    def _checked(self, scene: Any) -> Scene:
-        if not isinstance(scene, Scene):
-            source = self.registry.origin("parsers", self.config.parser).distribution
-            raise InvalidPluginError(
-                f"parser '{self.config.parser}' of distribution '{source}' returned {type(scene).__name__}, not a Scene"
-            )
-        if scene.unknown and not scene.relations:
-            known = ", ".join(sorted(self.registry.names("relations")))
-            raise UnknownPluginError(
-                f"no relation plugin knows '{scene.unknown[0]}' (in '{scene.prompt}'). Known relations: {known}."
-            )
-        check_scene(scene, self.registry.relations())
-        return scene
-
-    def _scenes(self, prompts: Sequence[str], scenes: Scene | Sequence[Scene] | None) -> tuple[Scene, ...]:
-        if scenes is None:
-            found = tuple(self.parse(prompt) for prompt in prompts)
-        else:
-            found = (scenes,) if isinstance(scenes, Scene) else tuple(scenes)
-            if len(found) != len(prompts):
-                raise PromptError(f"{len(prompts)} prompts need as many scenes, not {len(found)}")
-            for scene, prompt in zip(found, prompts, strict=True):
-                if scene.prompt != prompt:
-                    raise PromptError(f"the scene belongs to another prompt: '{scene.prompt}', not '{prompt}'")
-                check_scene(scene, self.registry.relations())
-        for scene in found:
-            if not scene.relations:
-                message = f"no relation found in '{scene.prompt}' ({scene.describe()}{_reasons(scene)})"
-                if self.config.strict:
-                    raise NoRelationError(f"{message}: name two objects and where one is, or leave out strict")
-                warnings.warn(f"{message}: generating without guidance", UnguidedWarning, stacklevel=4)
-            elif scene.ignored:
-                warnings.warn(f"not guided in '{scene.prompt}': {'; '.join(scene.ignored)}", UnguidedWarning, stacklevel=4)
-            self._check_layout(scene)
-        return found
-
-    def _check_layout(self, scene: Scene) -> None:
-        from spatialguide.layout import conflicts
-
-        for edges in conflicts(scene, self.registry.relations()):
-            stated = " and ".join(f"'{scene.sentence(edge)}'" for edge in edges)
-            message = f"no layout was found in which these hold together: {stated}"
-            if self.config.strict:
-                raise ContradictionError(f"{message}; leave one out")
-            warnings.warn(f"{message}: guided as far as they go", UnguidedWarning, stacklevel=5)
+        return self._reader.parse_many(prompts)
 
     # --- a pipeline of the user's ----------------------------------------------------------------------------------
 
@@ -275,7 +162,7 @@ class SpatialGuide:
                 "attach() guides a call that you make, and the text encoder must not read the marks: "
                 "use scene = guide.parse(prompt), then attach(pipeline, scene.prompt, scene=scene) and pipeline(scene.prompt)"
             )
-        scenes = self._scenes(prompts, scene)
+        scenes = self._reader.scenes(prompts, scene)
         if tokens is not None and not all(_are_positions(each) for objects in tokens for each in objects):
             raise BindingError("tokens must hold at least one position for each object, counted from 0")
         if tokens is not None and [len(each) for each in tokens] != [len(each.objects) for each in scenes]:
@@ -407,7 +294,7 @@ class SpatialGuide:
             raise PromptError(f"seed must be between 0 and 2**63, not {seed}")
         if images_per_prompt < 1:
             raise PromptError(f"images_per_prompt must be at least 1, not {images_per_prompt}")
-        scenes = self._scenes(prompts, scene)
+        scenes = self._reader.scenes(prompts, scene)
         self._warn_unknown_objects(scenes)
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
@@ -490,12 +377,6 @@ class SpatialGuide:
             )
 
 
-def _chunks(prompts: Iterable[str], size: int) -> Iterator[list[str]]:
-    rest = iter(prompts)
-    while chunk := list(islice(rest, size)):
-        yield chunk
-
-
 def _callback(pipeline: Any, on_step: Callable[[int, int], object] | None) -> dict[str, Any]:
     """The argument that tells `on_step`, in the form that the pipeline's call takes."""
     if on_step is None:
@@ -522,22 +403,5 @@ def _positions(tokens: Sequence[Sequence[Sequence[int]]]) -> list[tuple[tuple[in
     return [tuple(tuple(positions) for positions in objects) for objects in tokens]
 
 
-def _fault(prompt: Any) -> str | None:
-    """Why a prompt cannot be read; None where it can."""
-    if not isinstance(prompt, str):
-        return f"a prompt must be text, not {type(prompt).__name__}"
-    if not prompt.strip():
-        return 'the prompt is empty: say what to draw, such as "a cat to the left of a dog"'
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"the prompt is no valid text: {error.reason} at character {error.start}; write it as UTF-8"
-    return None
-
-
 def _was_guided(trace: Trace, image: int) -> bool:
     return any(step.images[image] is not None for step in trace.steps)
-
-
-def _reasons(scene: Scene) -> str:
-    return f"; ignored: {', '.join(scene.ignored)}" if scene.ignored else ""

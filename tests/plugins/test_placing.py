@@ -140,7 +140,7 @@ def test_relations_that_cannot_hold_together_are_named(registry: Registry) -> No
     both = scene_from_triples(prompt, [("cat", "behind", "dog"), ("cat", "in_front_of", "dog")])
     guide = SpatialGuide(registry=registry)
     with pytest.warns(UnguidedWarning, match="'cat behind dog' and 'cat in_front_of dog'"):
-        guide._scenes([prompt], both)
+        guide._reader.scenes([prompt], both)
 
 
 def test_terms_take_their_options_from_the_configuration(registry: Registry) -> None:
