@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from spatialguide.config_commands import config as config_app
 from spatialguide.errors import SpatialGuideError
 from spatialguide.evaluation.commands import bench
 from spatialguide.evaluation.score_commands import score
@@ -44,6 +47,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(score, name="score")
+app.add_typer(config_app, name="config")
 
 PromptArgument = Annotated[
     str | None, typer.Argument(help='What to draw, such as "a cat to the left of a dog". A --scene file may hold it instead.')
@@ -94,13 +98,7 @@ def generate(
     from spatialguide.render import render
 
     check_writable(output)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=quiet or as_json) as progress:
-        task = progress.add_task("starting", total=1)
-
-        def say(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total)
-
+    with _progress(hidden=quiet or as_json) as say:
         report = render(prompt, chosen, output, seed=seed, compare=compare, trace=trace, scene_file=scene, say=say)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
@@ -108,6 +106,29 @@ def generate(
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
         for name, verdict in report.get("verdicts", {}).items():
             out.print(f"  {name}: {escape(verdict)}", highlight=False)
+
+
+@app.command()
+def replay(
+    image: Annotated[Path, typer.Argument(help="PNG that spatialguide wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("replay.png"),
+    guided: Annotated[bool | None, typer.Option("--guided/--unguided", help="By default as the picture was.")] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a picture again from what it carries: prompt, scene, seed, configuration."""
+    say_warnings(quiet)
+    silence_libraries()
+    from spatialguide.render import replay as draw_again
+
+    with _progress(hidden=quiet or as_json) as say:
+        report = draw_again(image, output, guided=guided, say=say)
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    elif not quiet:
+        words = {True: "the same pixels", False: "other pixels", None: "not compared: the picture holds more than the image"}
+        out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
+        out.print(f"  {words[report['identical']]}", highlight=False)
 
 
 @app.command()
@@ -152,6 +173,19 @@ def parse(
         typer.echo(found.model_dump_json(indent=2))
     else:
         reading.print_scene(found, relations, out)
+
+
+@contextmanager
+def _progress(hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar, and what moves it: told what is going on, with steps done and steps in all."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=hidden) as progress:
+        task = progress.add_task("starting", total=1)
+
+        def say(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total)
+
+        yield say
 
 
 @app.command()

@@ -10,15 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from spatialguide.errors import ConfigError, suggestion
 
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TermConfig(BaseModel):
-    """One loss term: its weight in the sum; all other keys are the term's own options."""
+    """One loss term; all keys but `weight` are the term's own options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     weight: float = 1.0
+    """Its weight in the sum."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -27,44 +28,57 @@ class TermConfig(BaseModel):
 
 
 class GuidanceConfig(BaseModel):
-    """How the denoiser is guided.
-
-    strength: eta in mode "paper"; in mode "relative" a fraction of what classifier-free guidance adds,
-        guidance_scale * ||eps_cond - eps_uncond||. 0 switches guidance off.
-    clip: largest correction of a step, as a fraction of what classifier-free guidance adds; None sets no limit.
-    window: part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on.
-    map_size: side to which maps are resized (anti-aliased) before the statistics, as the paper does; None keeps
-        each layer's own resolution.
-    settle: in mode "relative", scale the correction by how far the worst relation is from holding with
-        `settle_margin`, so that it fades out once the scene is right.
-    patience: stop guiding an image once its relations have held with `settle_margin` at this many guided steps in a row;
-        None never stops.
-    every: guide only every so-manieth step of the window.
-    layers_per_level: observe only so many of a level's layers, the first ones, so that less of the denoiser is differentiated;
-        None observes all. Layers named by the caller are observed as they are.
-    best_of: draw so many candidates for each image, from seeds of their own, and keep the one whose maps show the scene best.
-    refine: at the first steps, so many further gradient steps before the denoiser is asked for good, each from where the ones
-        before have led: slower, and farther than one step goes.
-    refine_until: part of the sampling steps that is refined, as a fraction from the noisiest step on.
-    checkpointing: store less for the backward pass and compute it again: less memory, slower.
-    """
+    """How the denoiser is guided."""
 
     model_config = _STRICT
 
     mode: Literal["relative", "paper"] = "relative"
+    """What `strength` is a multiple of: "relative" of what classifier-free guidance adds, guidance_scale * ||eps_cond -
+    eps_uncond||; "paper" of the loss gradient, as InfSplign's eta."""
+
     strength: float = Field(default=2.0, ge=0)
+    """How strong a correction is, see `mode`. 0 switches guidance off."""
+
     clip: float | None = Field(default=None, gt=0)
+    """Largest correction of a step, as a fraction of what classifier-free guidance adds; null sets no limit."""
+
     window: tuple[float, float] = (0.0, 0.3)
+    """Part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on."""
+
     map_size: int | None = Field(default=None, ge=4)
+    """Side to which maps are resized (anti-aliased) before the statistics, as the paper does; null keeps each layer's own
+    resolution."""
+
     settle: bool = True
+    """In mode "relative", scale the correction by how far the worst relation is from holding with `settle_margin`, so that it
+    fades out once the scene is right."""
+
     settle_margin: float = Field(default=0.25, gt=0)
+    """Distance at which a relation counts as held for sure, in image sides."""
+
     patience: int | None = Field(default=2, ge=1)
+    """Stop guiding an image once its relations have held with `settle_margin` at this many guided steps in a row; null never
+    stops."""
+
     every: int = Field(default=1, ge=1)
+    """Guide only every so-manieth step of the window."""
+
     layers_per_level: int | None = Field(default=1, ge=1)
+    """Observe only so many of a level's layers, the first ones, so that less of the denoiser is differentiated; null observes
+    all. Layers named by the caller are observed as they are."""
+
     best_of: int = Field(default=1, ge=1)
+    """Draw so many candidates for each image, from seeds of their own, and keep the one whose maps show the scene best."""
+
     refine: int = Field(default=0, ge=0)
+    """At the first steps, so many further gradient steps before the denoiser is asked for good, each from where the ones before
+    have led: slower, and farther than one step goes."""
+
     refine_until: float = Field(default=0.1, ge=0, le=1)
+    """Part of the sampling steps that is refined, as a fraction from the noisiest step on."""
+
     checkpointing: bool = False
+    """Store less for the backward pass and compute it again: less memory, slower."""
 
     @field_validator("window")
     @classmethod
@@ -80,18 +94,44 @@ class GuideConfig(BaseModel):
     model_config = _STRICT
 
     backend: str = "tiny"
-    backend_options: dict[str, Any] = Field(default_factory=dict, description="what the backend is built with")
+    """Model: see `spatialguide plugins`."""
+
+    backend_options: dict[str, Any] = Field(default_factory=dict)
+    """What the backend is built with."""
+
     parser: str = "spacy"
+    """Parser: see `spatialguide plugins`."""
+
     detector: str = "tiny"
-    detector_options: dict[str, Any] = Field(default_factory=dict, description="what the detector is built with")
-    steps: int | None = Field(default=None, ge=1, description="sampling steps; the backend's usual number if not given")
-    guidance_scale: float | None = Field(default=None, ge=0, description="classifier-free guidance scale")
+    """Detector that looks for the objects in pictures: see `spatialguide plugins`."""
+
+    detector_options: dict[str, Any] = Field(default_factory=dict)
+    """What the detector is built with."""
+
+    steps: int | None = Field(default=None, ge=1)
+    """Sampling steps; null takes the backend's usual number."""
+
+    guidance_scale: float | None = Field(default=None, ge=0)
+    """Scale of classifier-free guidance; null takes the backend's usual one."""
+
     width: int | None = Field(default=None, ge=8, multiple_of=8)
+    """Of the image in pixels; null takes the backend's usual size."""
+
     height: int | None = Field(default=None, ge=8, multiple_of=8)
-    scheduler: str | None = Field(default=None, description="diffusers scheduler class, such as DDIMScheduler")
+    """Of the image in pixels; null takes the backend's usual size."""
+
+    scheduler: str | None = None
+    """diffusers scheduler class, such as DDIMScheduler; null keeps the pipeline's."""
+
     scheduler_options: dict[str, Any] = Field(default_factory=dict)
-    strict: bool = Field(default=False, description="raise instead of warning when there is nothing to guide")
+    """What the scheduler is built with, on top of the pipeline's own settings."""
+
+    strict: bool = False
+    """Raise an error, in place of a warning, where there is nothing to guide."""
+
     guidance: GuidanceConfig = GuidanceConfig()
+    """How the denoiser is guided."""
+
     losses: dict[str, TermConfig] = Field(
         default_factory=lambda: {
             "alignment": TermConfig(weight=1.0),
@@ -99,6 +139,7 @@ class GuideConfig(BaseModel):
             "balance": TermConfig(weight=1.0),
         }
     )
+    """Loss terms by name, each with its weight and its own options. Naming them states the whole set."""
 
 
 #: Named starting points. `paper` is InfSplign's own set-up (arXiv 2512.17851): eta 1000 on every step, maps resized

@@ -15,12 +15,12 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from spatialguide.config import GuideConfig, load_config, make_config, patched
+from spatialguide.config import PRESETS, GuideConfig, load_config, make_config, patched
 
 out, err = Console(), Console(stderr=True)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML configuration.")]
-PresetOption = Annotated[str | None, typer.Option(help="Starting point: balanced or paper.")]
+PresetOption = Annotated[str | None, typer.Option(help=f"Starting point: {', '.join(PRESETS)}.")]
 StepsOption = Annotated[int | None, typer.Option(help="Sampling steps.")]
 StrengthOption = Annotated[float | None, typer.Option(help="Guidance strength; 0 draws what the plain model draws.")]
 SchedulerOption = Annotated[str | None, typer.Option(help="diffusers scheduler, such as DDIM.")]

@@ -9,10 +9,60 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spatialguide.config import GuideConfig
+from PIL import Image
+from pydantic import ValidationError
+
+from spatialguide.config import GuideConfig, patched
+from spatialguide.errors import OutputError
 from spatialguide.guide import SpatialGuide
-from spatialguide.images import check_writable, enlarged, save_png, side_by_side, with_boxes
+from spatialguide.images import check_writable, enlarged, read_metadata, save_png, side_by_side, with_boxes
 from spatialguide.reading import scene_of
+from spatialguide.scene import Scene
+
+
+def replay(
+    source: Path, output: Path, *, guided: bool | None = None, say: Callable[[str, int, int], object] | None = None
+) -> dict[str, Any]:
+    """Draw again what a picture of spatialguide's says that it was drawn with.
+
+    Args:
+        source: the picture.
+        guided: draw it guided or not; by default as it was.
+
+    Returns:
+        JSON-ready report: output, description, metadata, and whether the pixels are the same (None where the picture holds
+        more than the image, as comparisons do).
+
+    Raises:
+        OutputError: the picture carries no metadata that this version can read, or the output cannot be written.
+    """
+    say = say or (lambda text, done, total: None)
+    check_writable(output)
+    found = read_metadata(source)
+    try:
+        config = GuideConfig.model_validate(found["config"])
+        scene, seed = Scene.model_validate(found["scene"]), int(found["seed"])
+        was_guided = bool(found["guided"])
+    except (KeyError, TypeError, ValidationError) as error:
+        made = found.get("spatialguide", "another version")
+        raise OutputError(f"'{source}' was made by spatialguide {made}, which this version cannot replay") from error
+    # The seed is that of the candidate that was kept.
+    config = patched(config, {"guidance.best_of": 1})
+    say("loading the model", 0, 1)
+    guide = SpatialGuide(config)
+    result = guide(
+        scene.prompt, seed=seed, scene=scene, guided=was_guided if guided is None else guided, on_step=partial(say, "drawing")
+    )
+    picture = enlarged(result.images[0])[0]
+    with Image.open(source) as before:
+        same = before.convert("RGB").tobytes() == picture.tobytes() if before.size == picture.size else None
+    save_png(picture, output, result.metadata[0])
+    return {
+        "output": str(output),
+        "description": scene.describe(),
+        "metadata": result.metadata[0],
+        "identical": same,
+    }
 
 
 def render(

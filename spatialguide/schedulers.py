@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from spatialguide.errors import ConfigError, suggestion
@@ -19,6 +20,19 @@ def make_scheduler(name: str, current: Any, options: dict[str, Any]) -> Any:
     Raises:
         ConfigError: no such scheduler, or it does not take an option.
     """
+    kind = scheduler_class(name, options)
+    try:
+        return kind.from_config(current.config, **options)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ConfigError(f"{kind.__name__} cannot be built with these options: {error}") from error
+
+
+def scheduler_class(name: str, options: Iterable[str]) -> Any:
+    """The diffusers class of this name, which knows these options.
+
+    Raises:
+        ConfigError: there is none, or it does not.
+    """
     import diffusers
     from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 
@@ -31,7 +45,4 @@ def make_scheduler(name: str, current: Any, options: dict[str, Any]) -> Any:
     for key in options:
         if key not in keys:
             raise ConfigError(f"{full} has no option '{key}'.{suggestion(key, keys)}")
-    try:
-        return kind.from_config(current.config, **options)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise ConfigError(f"{full} cannot be built with these options: {error}") from error
+    return kind

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
 from spatialguide.cli import app, main
-from spatialguide.images import read_metadata
+from spatialguide.config import make_config
+from spatialguide.images import read_metadata, save_png
 
 PROMPT = "a cat to the left of a dog"
 run = CliRunner().invoke
@@ -313,6 +315,51 @@ def test_a_misspelt_key_is_one_line(
     assert "losses.alignment: unknown key 'marjin'. Did you mean 'margin'?" in line
 
 
+def test_a_picture_is_drawn_again_from_what_it_carries(tmp_path: Path) -> None:
+    """Also one that was chosen of two candidates, and one with other guidance."""
+    drawn, again = tmp_path / "drawn.png", tmp_path / "again.png"
+    options = ["--steps", "4", "--seed", "5", "--best-of", "2", "--set", "guidance.strength=1.5", "--quiet"]
+    assert run(app, ["generate", PROMPT, "-o", str(drawn), *options]).exit_code == 0
+    report = json.loads(run(app, ["replay", str(drawn), "-o", str(again), "--json"]).stdout)
+    assert report["identical"] is True
+    assert read_metadata(again)["seed"] == read_metadata(drawn)["seed"]
+    assert run(app, ["replay", str(drawn), "-o", str(again)]).output.count("the same pixels") == 1
+    plain = json.loads(run(app, ["replay", str(drawn), "-o", str(again), "--unguided", "--json"]).stdout)
+    assert plain["identical"] is False
+
+
+def test_pictures_that_cannot_be_replayed_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    output = str(tmp_path / "o.png")
+    assert "carries no spatialguide metadata" in fails(monkeypatch, capsys, "replay", str(tmp_path / "plain.png"), "-o", output)
+    save_png(Image.new("RGB", (8, 8)), tmp_path / "old.png", {"spatialguide": "0.0.1", "seed": 3})
+    assert "was made by spatialguide 0.0.1" in fails(monkeypatch, capsys, "replay", str(tmp_path / "old.png"), "-o", output)
+
+
+def test_configurations_are_made_shown_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "guide.yaml"
+    assert run(app, ["config", "init", str(path), "--preset", "paper"]).exit_code == 0
+    shown = json.loads(run(app, ["config", "show", "--config", str(path), "--set", "steps=7", "--json"]).stdout)
+    assert (shown["steps"], shown["guidance"]["strength"]) == (7, 1000)
+    assert yaml.safe_load(run(app, ["config", "show"]).stdout) == make_config().model_dump(mode="json")
+    assert json.loads(run(app, ["config", "schema"]).stdout)["properties"]["preset"]["enum"]
+    assert json.loads(run(app, ["config", "validate", str(path), "--json"]).stdout)["valid"] is True
+    assert "is there already" in fails(monkeypatch, capsys, "config", "init", str(path))
+    for text, message in (
+        ("backend: sd16", "sd16"),
+        ("losses: {allignment: {}}", "allignment"),
+        ("losses: {alignment: {marjin: 1}}", "Did you mean 'margin'?"),
+        ("scheduler: Eular", "diffusers has no scheduler 'Eular'"),
+        ("guidance: {strenght: 1}", "Did you mean 'strength'?"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        assert message in fails(monkeypatch, capsys, "config", "validate", str(path))
+
+
 def test_unknown_objects_are_a_warning(tmp_path: Path) -> None:
     done = spatialguide("generate", "a walrus above a cat", "-o", "out.png", "--steps", "2", cwd=tmp_path, code=0)
     assert "has never seen: walrus" in done.stderr
@@ -320,7 +367,8 @@ def test_unknown_objects_are_a_warning(tmp_path: Path) -> None:
 
 def test_help_of_every_command() -> None:
     measuring = [["bench", name] for name in ("run", "sweep", "ablate", "report", "parser", "targets")]
-    for arguments in ([], ["generate"], ["parse"], ["plugins"], ["score", "visor"], *measuring):
+    configuring = [["config", name] for name in ("init", "show", "schema", "validate")]
+    for arguments in ([], ["generate"], ["replay"], ["parse"], ["plugins"], ["score", "visor"], *measuring, *configuring):
         result = run(app, [*arguments, "--help"])
         assert result.exit_code == 0
         assert "Usage" in result.output

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from spatialguide.config import PRESETS, GuideConfig, load_config, make_config
+from spatialguide.config import PRESETS, GuidanceConfig, GuideConfig, load_config, make_config
+from spatialguide.config_commands import commented, config_schema
 from spatialguide.errors import ConfigError
 
 
@@ -67,3 +68,26 @@ def test_bad_files_name_the_fault(tmp_path: Path, text: str, message: str) -> No
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read configuration"):
         load_config(tmp_path / "none.yaml")
+
+
+def test_a_written_configuration_is_the_preset(tmp_path: Path) -> None:
+    for preset in PRESETS:
+        path = tmp_path / f"{preset}.yaml"
+        path.write_text(f"preset: {preset}\n{commented(make_config(preset))}", encoding="utf-8")
+        assert load_config(path) == make_config(preset)
+        text = path.read_text(encoding="utf-8")
+        assert "  # How strong a correction is" in text
+        assert all(len(line) <= 128 for line in text.splitlines())
+
+
+def test_every_key_says_what_it_is() -> None:
+    for model in (GuideConfig, GuidanceConfig):
+        assert [name for name, field in model.model_fields.items() if not field.description] == []
+
+
+def test_the_schema_knows_what_the_loader_knows() -> None:
+    schema = config_schema()
+    assert schema["properties"]["preset"]["enum"] == list(PRESETS)
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == {"preset", *GuideConfig.model_fields}
+    assert set(schema["$defs"]["GuidanceConfig"]["properties"]) == set(GuidanceConfig.model_fields)
