@@ -175,6 +175,21 @@ def parse(
         reading.print_scene(found, relations, out)
 
 
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of the new package, such as my-loss.")],
+    kind: Annotated[str, typer.Option(help="loss, relation, parser, backend or detector.")] = "loss",
+    folder: Annotated[Path, typer.Option("--in", help="Where its folder goes.")] = Path(),
+) -> None:
+    """Start a plugin: a package that installs, with one working plugin and a test that passes."""
+    from spatialguide import scaffold
+
+    for path in scaffold.new_plugin(name, kind, folder):
+        out.print(f"[bold]{escape(str(path))}[/]", highlight=False, soft_wrap=True)
+    following = f'cd {folder / name} && python -m pip install -e ".[dev]" && python -m pytest'
+    out.print(f"next: {escape(following)}", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def _progress(hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A bar, and what moves it: told what is going on, with steps done and steps in all."""
