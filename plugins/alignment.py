@@ -60,8 +60,8 @@ def implied(scene: Scene, relations: Mapping[str, Relation]) -> Iterator[tuple[i
 
     for axis in (0, 1):
         stated = axis_graph(scene, relations, axis)
-        stated.remove_nodes_from([LOW, HIGH])
-        for before, after in sorted(networkx.transitive_closure_dag(stated).edges - stated.edges):
+        implied_edges = networkx.transitive_closure_dag(stated).edges - stated.edges
+        for before, after in sorted(edge for edge in implied_edges if LOW not in edge and HIGH not in edge):
             yield axis, before, after
 
 

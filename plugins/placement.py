@@ -26,8 +26,8 @@ class Placement(BoxTerm):
     of the map in the column - that of M|, and the same for rows: the object fills its box, and nothing lies beyond.
 
     The boxes are those of the scene's layout, moved as near to where each image has its objects as the relations allow
-    (`spatialguide.placement.nearest_boxes`), so that what the prompt leaves open stays the model's choice. An object that is
-    asked for n times gets n parts of its box, each with an inside of its own.
+    (`spatialguide.placement.nearest_boxes`); given boxes stay where they are. An object that is asked for n times gets n parts
+    of its box, each with an inside of its own.
 
     slack: share of the layout's distances that two objects may give up to stay where they are; 0 keeps the layout's.
     """
@@ -46,20 +46,19 @@ class Placement(BoxTerm):
 
         if not scene.relations:
             return statistics.mass.new_zeros(statistics.mass.shape[0])
-        boxes = self.boxes_of(scene, relations)
-        fixed = range(len(boxes)) if self.boxes else [edge.subject for edge in scene.relations if not edge.objects]
-        moved = nearest_boxes(statistics.centroid.mean(dim=1), boxes, self.slack, fixed)
-        counts = [item.count or 1 for item in scene.objects]
-        split, owners = parts(moved, counts)
+        boxes = statistics.mass.new_tensor(self.boxes_of(scene, relations))
+        if self.boxes is None:
+            boxes = nearest_boxes(_centres(statistics), scene, relations, boxes.tolist(), self.slack)
+        split, owners = parts(boxes, [item.count or 1 for item in scene.objects])
         return layer_mean(
-            self._layer(maps, box_masks(moved, maps), maps[:, owners], box_masks(split, maps)) for maps in statistics.maps
+            self._layer(maps, box_masks(boxes, maps), maps[:, owners], box_masks(split, maps)) for maps in statistics.maps
         )
 
-    def _layer(self, maps: Tensor, masks: Tensor, owners: Tensor, parts: Tensor) -> Tensor:
-        """maps and masks: per object; owners and parts: per part of a box, the map of its object and its mask."""
+    def _layer(self, maps: Tensor, masks: Tensor, part_maps: Tensor, part_masks: Tensor) -> Tensor:
+        """maps and masks: per object. part_maps and part_masks: per part of a box, the map of its object and its mask."""
         from spatialguide.maps import top_mean
 
-        inside = 1 - top_mean(owners * parts, parts, self.fraction)
+        inside = 1 - top_mean(part_maps * part_masks, part_masks, self.fraction)
         outside = top_mean(maps * (1 - masks), 1 - masks, self.fraction)
         extents = [(maps.amax(dim=axis) - masks.amax(dim=axis)).abs().mean(dim=-1) for axis in (-2, -1)]
         return (
@@ -67,6 +66,15 @@ class Placement(BoxTerm):
             + self.outside * outside.mean(dim=1)
             + self.extent * sum(each.mean(dim=1) for each in extents)
         )
+
+
+def _centres(statistics: ObjectStatistics) -> Tensor:
+    """Centroids, (images, objects, 2), mean over layers, counted as boxes are: from edge to edge of the cells, not from the
+    first cell's middle to the last's."""
+    import torch
+
+    cells = statistics.centroid.new_tensor([[m.shape[-1], m.shape[-2]] for m in statistics.maps])[:, None]
+    return torch.mean((statistics.centroid * (cells - 1) + 0.5) / cells, dim=1)
 
 
 @hookimpl

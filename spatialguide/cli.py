@@ -116,7 +116,7 @@ def replay(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a picture again from what it carries: prompt, scene, seed, configuration."""
+    """Draw a picture again from what it carries: prompt, scene, seed, configuration, and the model that this names."""
     say_warnings(quiet)
     silence_libraries()
     from spatialguide.render import replay as draw_again

@@ -112,6 +112,20 @@ def noise_shift(correction: Tensor, prediction_type: str, alpha: float) -> Tenso
     return -sigma * correction * (1.0 if prediction_type == "epsilon" else alpha)
 
 
+def moved_back(correction: Tensor, prediction_type: str, alpha: float) -> Tensor:
+    """What to add to the output at a sample that `noise_shift` moved, so that it says the same x0 of the sample itself.
+
+    x0 of (x, output + this) is x0 of (x - sigma delta, output): delta for epsilon, alpha delta for v, delta for flow matching,
+    and nothing for x0.
+
+    Args:
+        correction: delta in the denoiser's output space.
+        alpha: signal rate at this timestep, from `signal_rate`.
+    """
+    factors = {"epsilon": 1.0, "v_prediction": alpha**2, "flow_prediction": alpha, "sample": 0.0}
+    return factors[prediction_type] * correction
+
+
 def prediction_type_of(scheduler: Any) -> str:
     """What a denoiser under this scheduler predicts: "epsilon", "v_prediction", "sample", or "flow_prediction" (eps - x0)."""
     kind: str = getattr(scheduler, "config", {}).get("prediction_type", "epsilon")

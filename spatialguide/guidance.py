@@ -24,6 +24,7 @@ from spatialguide.contracts import Layers
 from spatialguide.correction import (
     clipped,
     guidance_norm,
+    moved_back,
     noise_shift,
     norms,
     paper_correction,
@@ -66,6 +67,15 @@ class Pending:
     refined: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Added:
+    """What a guided call was given, for a further call at the same timestep: to its prediction, and by refining."""
+
+    timestep: float
+    correction: Tensor
+    refined: Tensor | None
+
+
 @dataclass
 class Guidance:
     """Guides one pipeline for given scenes.
@@ -99,8 +109,8 @@ class Guidance:
     #: The scheduler's timesteps in the running generation, and those of them that it visits, each once.
     _timesteps: Tensor | None = None
     _visited: Tensor | None = None
-    #: What was added at a timestep, for a further call at the same one.
-    _added: tuple[float, Tensor] | None = None
+    #: What the last guided call added, for a further call at the same timestep.
+    _added: Added | None = None
 
     @contextmanager
     def attached(self) -> Iterator[Trace]:
@@ -153,7 +163,8 @@ class Guidance:
         del call["self"]
         timestep = float(torch.as_tensor(call["timestep"]).flatten()[0])
         if call.get("skip_layers") is not None:
-            return None
+            moved = self._added is not None and self._added.timestep == timestep and self._added.refined is not None
+            return ((), {**call, name: self._moved(call[name], self._added.refined, timestep)}) if moved else None
         self._added = None
         index, guided = self._step(timestep)
         if index is None:
@@ -174,10 +185,11 @@ class Guidance:
         half = sample.dtype != torch.float32 or torch.is_autocast_enabled(sample.device.type)
         refined = None
         if guided and self._refines(index):
-            asked = Pending(AttentionObserver(denoiser, self.layers), sample[part], timestep, index, True, half, unconditional)
-            refined = self._refined(called, _rows(call, part, batch), name, asked)
-            call[name] = self._moved(sample, refined, timestep, parts)
-            unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
+            start = Pending(AttentionObserver(denoiser, self.layers), sample[part], timestep, index, True, half, unconditional)
+            refined = self._refined(called, _rows(call, part, batch), name, start)
+            if refined.any():
+                call[name] = self._moved(sample, refined, timestep)
+                unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
         call = _rows(call, part, batch)
         observer = AttentionObserver(denoiser, self.layers, graph=guided)
         observer.__enter__()
@@ -199,20 +211,20 @@ class Guidance:
         conditional = _prediction(output).detach()
         correction = self._correction(pending, conditional)
         if pending.refined is not None:
-            correction = correction + pending.refined
+            correction = correction + moved_back(pending.refined, *self._noise_level(pending.timestep))
         parts = [conditional] if pending.unconditional is None else [pending.unconditional, conditional]
         # Models that also predict a variance (PixArt) have more channels than the noise has.
         rest = conditional.shape[1] - correction.shape[1]
         added = functional.pad(correction, (0, 0, 0, 0, 0, rest))
-        self._added = pending.timestep, added
+        self._added = Added(pending.timestep, added, pending.refined)
         return _with_prediction(output, torch.cat([part + added.to(part.dtype) for part in parts]))
 
     def _unconditional(self, called: nn.Module, call: dict[str, Any], images: int, batch: int) -> Tensor:
         """The prediction for the batch's unconditional part, without a graph."""
         with torch.no_grad():
-            return _prediction(self._asked(called, _rows(call, slice(0, images), batch)))
+            return _prediction(self._call_denoiser(called, _rows(call, slice(0, images), batch)))
 
-    def _asked(self, called: nn.Module, call: dict[str, Any]) -> Any:
+    def _call_denoiser(self, called: nn.Module, call: dict[str, Any]) -> Any:
         """A call of the denoiser that our own hooks let pass."""
         self._nested = True
         try:
@@ -221,41 +233,42 @@ class Guidance:
             self._nested = False
 
     def _refines(self, index: int) -> bool:
-        run = 0 if self._visited is None else len(self._visited)
-        return self.config.refine > 0 and index < self.config.refine_until * run
+        return self.config.refine > 0 and self._visited is not None and index < self.config.refine_until * len(self._visited)
 
-    def _refined(self, called: nn.Module, call: dict[str, Any], name: str, asked: Pending) -> Tensor:
+    def _refined(self, called: nn.Module, call: dict[str, Any], name: str, start: Pending) -> Tensor:
         """Sum of the corrections of some steps down the loss, each from where the ones before have led; in output space."""
         total: Tensor | None = None
         for _ in range(self.config.refine):
-            sample = asked.sample if total is None else self._moved(asked.sample, total, asked.timestep, 1)
+            sample = start.sample if total is None else self._moved(start.sample, total, start.timestep)
             sample = sample.detach().requires_grad_()
-            with asked.observer:
-                prediction = _prediction(self._asked(called, {**call, name: sample})).detach()
-            correction = self._correction(replace(asked, sample=sample), prediction)
+            with start.observer:
+                prediction = _prediction(self._call_denoiser(called, {**call, name: sample})).detach()
+            correction = self._correction(replace(start, sample=sample), prediction)
             total = correction if total is None else total + correction
             if not correction.any():
                 break  # no image needs more
         assert total is not None
         return total
 
-    def _moved(self, sample: Tensor, correction: Tensor, timestep: float, parts: int) -> Tensor:
-        """Where noise that is corrected so would put the sample, at the same noise level."""
-        kind = prediction_type_of(self.pipeline.scheduler)
-        shift = noise_shift(correction, kind, signal_rate(self.pipeline.scheduler, timestep))
-        moved = sample.clone()
-        moved[:, : shift.shape[1]] += shift.repeat(parts, 1, 1, 1).to(sample.dtype)
-        return moved
+    def _moved(self, sample: Tensor, correction: Tensor, timestep: float) -> Tensor:
+        """Where noise that is corrected so would put every part of the sample, at the same noise level."""
+        shift = noise_shift(correction, *self._noise_level(timestep))
+        shift = functional.pad(shift, (0, 0, 0, 0, 0, sample.shape[1] - shift.shape[1]))
+        return sample + shift.repeat(sample.shape[0] // shift.shape[0], 1, 1, 1).to(sample.dtype)
+
+    def _noise_level(self, timestep: float) -> tuple[str, float]:
+        """What is predicted, and the signal rate."""
+        return prediction_type_of(self.pipeline.scheduler), signal_rate(self.pipeline.scheduler, timestep)
 
     def _alike(self, kwargs: dict[str, Any], output: Any) -> Any:
         """Correct skip-layer guidance's further call (SD 3.5) like the text prediction: the pipeline takes their difference."""
-        if self._added is None or kwargs.get("skip_layers") is None or output is None:
+        added = self._added
+        if added is None or kwargs.get("skip_layers") is None or output is None:
             return None
-        timestep, added = self._added
-        if float(torch.as_tensor(kwargs["timestep"]).flatten()[0]) != timestep:
+        if float(torch.as_tensor(kwargs["timestep"]).flatten()[0]) != added.timestep:
             return None
         prediction = _prediction(output)
-        return _with_prediction(output, prediction + added.to(prediction.dtype))
+        return _with_prediction(output, prediction + added.correction.to(prediction.dtype))
 
     def _abandon(self) -> None:
         """Clean up after a call that was interrupted: torch runs no forward hook for a KeyboardInterrupt."""
@@ -287,7 +300,8 @@ class Guidance:
         finite = scored.finite & gradient.flatten(1).isfinite().all(dim=1)
         gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, torch.zeros_like(gradient))
         correction = self._scaled(gradient, pending, conditional) * needed.view(-1, 1, 1, 1)
-        # Last of all, so that nothing that is not finite gets past it.
+        # Last of all, so that nothing that is not finite gets past it: a finite gradient can be scaled beyond all numbers.
+        finite = finite & correction.flatten(1).isfinite().all(dim=1)
         correction = torch.where(finite.view(-1, 1, 1, 1), correction, torch.zeros_like(correction))
         self._record(pending, scored.images, gradient, correction, finite)
         return correction

@@ -73,7 +73,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise OutputError(f"cannot read '{path}': {error}") from error
     if text is None:
         raise OutputError(f"'{path}' carries no spatialguide metadata")
-    metadata: dict[str, Any] = json.loads(text)
+    try:
+        metadata = json.loads(text)
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise OutputError(f"'{path}' carries metadata that is not spatialguide's")
     return metadata
 
 

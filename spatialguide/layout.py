@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from spatialguide.contracts import LossTerm, Relation
-from spatialguide.errors import ConfigError
+from spatialguide.errors import ConfigError, PluginError
 from spatialguide.planning import HIGH, LOW, axis_graph
 from spatialguide.scene import Relation as Edge
 from spatialguide.scene import Scene
@@ -161,7 +161,8 @@ def boxes(scene: Scene, relations: Mapping[str, Relation]) -> tuple[Box, ...]:
 
 
 def _holds(scene: Scene, places: Sequence[Box], relations: Mapping[str, Relation]) -> bool:
-    return all(bool(distance > 0) for distance in _distances(scene.relations, dict(enumerate(places)), relations))
+    edges = _can_hold(scene.relations)
+    return all(bool(distance > 0) for distance in _distances(edges, dict(enumerate(places)), relations))
 
 
 def _searched(scene: Scene, start: Sequence[Box], relations: Mapping[str, Relation]) -> tuple[Box, ...]:
@@ -174,9 +175,15 @@ def _searched(scene: Scene, start: Sequence[Box], relations: Mapping[str, Relati
     jitter = np.random.default_rng(0).normal(0, _JITTER, size=(_TRIES, len(start), 2))
     jitter[0] = 0
     centres = np.clip((edges[:, :2] + edges[:, 2:]) / 2 + jitter, half, 1 - half)
-    worst = np.min(list(_distances_of(scene.relations, centres, relations)), axis=0)
+    worst = np.min(list(_distances_of(_can_hold(scene.relations), centres, relations)), axis=0)
     best = centres[int(worst.argmax())]
     return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in np.concatenate([best - half, best + half], axis=1).tolist())
+
+
+def layout_distances(scene: Scene, relations: Mapping[str, Relation]) -> list[float]:
+    """Signed distance of each relation of the scene in its `boxes`, in image sides."""
+    places = boxes(scene, relations)
+    return [float(distance) for distance in _distances(scene.relations, dict(enumerate(places)), relations)]
 
 
 def conflicts(scene: Scene, relations: Mapping[str, Relation]) -> tuple[tuple[Edge, ...], ...]:
@@ -200,6 +207,20 @@ def conflicts(scene: Scene, relations: Mapping[str, Relation]) -> tuple[tuple[Ed
     return tuple(found)
 
 
+def feasible(scene: Scene, relations: Mapping[str, Relation]) -> Scene:
+    """The scene without the last relation of each of its `conflicts`; what was left out is in its `ignored`."""
+    ignored, dropped = list(scene.ignored), []
+    for edges in conflicts(scene, relations):
+        *kept, last = edges
+        dropped.append(last)
+        stated = " and ".join(f"'{scene.sentence(edge)}'" for edge in kept)
+        ignored.append(f"'{scene.sentence(last)}' (no layout was found in which it holds together with {stated})")
+    if not dropped:
+        return scene
+    left = tuple(edge for edge in scene.relations if all(edge is not other for other in dropped))
+    return scene.model_copy(update={"relations": left, "ignored": tuple(ignored)})
+
+
 def _satisfied(scene: Scene, edges: tuple[Edge, ...], relations: Mapping[str, Relation]) -> bool:
     """Whether all these relations hold in the layout that they alone ask for."""
     asked = scene.model_copy(update={"relations": edges})
@@ -217,10 +238,16 @@ def _distances(edges: Iterable[Edge], places: Mapping[int, Box], relations: Mapp
 def _distances_of(edges: Iterable[Edge], centres: NDArray[np.float64], relations: Mapping[str, Relation]) -> Iterator[Any]:
     """The relations' signed distances; centres: (..., objects, 2)."""
     for edge in edges:
-        # An object that stands for both grounds ("between two trees") has a distance of zero at best.
-        if len(set(edge.objects)) == len(edge.objects):
-            grounds = (centres[..., ground, :] for ground in edge.objects)
+        grounds = (centres[..., ground, :] for ground in edge.objects)
+        try:
             yield relations[edge.predicate].distance(centres[..., edge.subject, :], *grounds)
+        except Exception as error:
+            raise PluginError(f"relation '{edge.predicate}' raised {type(error).__name__}: {error}") from error
+
+
+def _can_hold(edges: Iterable[Edge]) -> list[Edge]:
+    """Without those in which an object stands for both grounds ("between two trees"): their distance is zero at best."""
+    return [edge for edge in edges if len(set(edge.objects)) == len(edge.objects)]
 
 
 def _related(scene: Scene, members: Sequence[int]) -> list[list[int]]:

@@ -12,12 +12,19 @@ from torch import Tensor
 from spatialguide.config import TermConfig, explain
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.errors import ConfigError, InvalidPluginError, PluginError, SpatialGuideError
+from spatialguide.layout import layout_distances
 from spatialguide.observer import AttentionObserver, Bindings
 from spatialguide.registry import Registry
 from spatialguide.satisfaction import finest, satisfaction
 from spatialguide.scene import Scene
 from spatialguide.statistics import ObjectStatistics, object_statistics
 from spatialguide.trace import ImageStep
+
+#: Part of the layout's distance at which a relation counts as held, where that is less than the margin.
+REACHED = 0.8
+#: Peak of an object, as a part of the strongest one's, at which it counts as present.
+PRESENT = 0.5
+_TINY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -35,20 +42,31 @@ class Scored:
     """Loss of a batch.
 
     total: scalar, sum over images, differentiable. finite: (images,), whether every term was finite.
-    images: per image, for the trace. distances: per image, signed distances of its relations, mean over layers.
+    images: per image, for the trace. distances: per image, signed distances of its relations, mean over layers. reach: those
+    that the scene's layout has. present: per image, peak of its weakest object over that of its strongest.
     """
 
     total: Tensor
     finite: Tensor
     images: list[ImageStep | None]
     distances: list[Tensor]
+    reach: list[Tensor]
+    present: list[Tensor]
 
     def unmet(self, margin: float) -> Tensor:
-        """How far each image's worst relation is from holding with `margin`, in [0, 1]; 1 without relations."""
-        worst = [
-            ((margin - d) / margin).clamp(0, 1).amax() if d.numel() else torch.ones((), device=self.total.device)
-            for d in self.distances
-        ]
+        """How far each image is from showing its scene, in [0, 1]; 1 without relations.
+
+        The farther of two counts: its worst relation's distance from `margin`, or from `REACHED` of what the scene's layout has
+        where that is less, as it is for many objects in a row; and its weakest object's from `PRESENT` of the strongest.
+        """
+        worst = []
+        for distances, reach, present in zip(self.distances, self.reach, self.present, strict=True):
+            if not distances.numel():
+                worst.append(torch.ones((), device=self.total.device))
+                continue
+            wanted = (REACHED * reach).clamp(min=_TINY, max=margin)
+            short = ((wanted - distances) / wanted).clamp(0, 1).amax()
+            worst.append(torch.maximum(short, (1 - present / PRESENT).clamp(0, 1)))
         return torch.stack(worst)
 
 
@@ -76,12 +94,16 @@ class LossSum:
         finite: list[Tensor] = []
         images: list[ImageStep | None] = []
         distances: list[Tensor] = []
+        reach: list[Tensor] = []
+        present: list[Tensor] = []
         for number, (scene, tokens) in enumerate(zip(scenes, bindings, strict=True)):
             rows = slice(number * per_scene, (number + 1) * per_scene)
             if not scene.objects:
                 finite.append(torch.ones(per_scene, dtype=torch.bool, device=sample.device))
                 images += [None] * per_scene
                 distances += [torch.zeros(0, device=sample.device)] * per_scene
+                reach += [torch.zeros(0, device=sample.device)] * per_scene
+                present += [torch.ones((), device=sample.device)] * per_scene
                 continue
             statistics = object_statistics(observer.maps(rows, tokens, size), self.map_size)
             gaps = self._distances(statistics, scene)
@@ -92,9 +114,12 @@ class LossSum:
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
             finite.append(good)
             distances += list(gaps)
+            reach += [gaps.new_tensor(layout_distances(scene, self.relations))] * per_scene
+            peaks = statistics.peak.detach().mean(dim=1)
+            present += list(peaks.amin(dim=1) / peaks.amax(dim=1).clamp(min=_TINY**2))
             shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(per_scene)
             images += _image_steps(values, loss, statistics, shown)
-        return Scored(total, torch.cat(finite), images, distances)
+        return Scored(total, torch.cat(finite), images, distances, reach, present)
 
     def _value(self, term: Term, statistics: ObjectStatistics, scene: Scene, images: int) -> Tensor:
         where = f"loss '{term.name}' of distribution '{term.distribution}'"

@@ -19,6 +19,7 @@ from spatialguide.errors import (
     UnguidedWarning,
     UnknownPluginError,
 )
+from spatialguide.layout import feasible
 from spatialguide.marks import is_marked, read_marks
 from spatialguide.planning import check_scene
 from spatialguide.registry import Registry
@@ -126,15 +127,16 @@ class PromptReader:
     def scenes(self, prompts: Sequence[str], scenes: Scene | Sequence[Scene] | None) -> tuple[Scene, ...]:
         """A scene for each prompt of a call: parsed, or those made by hand, checked; with warnings of what is not guided."""
         if scenes is None:
-            found = tuple(self.parse(prompt) for prompt in prompts)
+            made = tuple(self.parse(prompt) for prompt in prompts)
         else:
-            found = (scenes,) if isinstance(scenes, Scene) else tuple(scenes)
-            if len(found) != len(prompts):
-                raise PromptError(f"{len(prompts)} prompts need as many scenes, not {len(found)}")
-            for scene, prompt in zip(found, prompts, strict=True):
+            made = (scenes,) if isinstance(scenes, Scene) else tuple(scenes)
+            if len(made) != len(prompts):
+                raise PromptError(f"{len(prompts)} prompts need as many scenes, not {len(made)}")
+            for scene, prompt in zip(made, prompts, strict=True):
                 if scene.prompt != prompt:
                     raise PromptError(f"the scene belongs to another prompt: '{scene.prompt}', not '{prompt}'")
                 check_scene(scene, self._registry.relations())
+        found = tuple(self._feasible(scene) for scene in made)
         for scene in found:
             if not scene.relations:
                 message = f"no relation found in '{scene.prompt}' ({scene.describe()}{_reasons(scene)})"
@@ -143,18 +145,14 @@ class PromptReader:
                 warnings.warn(f"{message}: generating without guidance", UnguidedWarning, stacklevel=4)
             elif scene.ignored:
                 warnings.warn(f"not guided in '{scene.prompt}': {'; '.join(scene.ignored)}", UnguidedWarning, stacklevel=4)
-            self._check_layout(scene)
         return found
 
-    def _check_layout(self, scene: Scene) -> None:
-        from spatialguide.layout import conflicts
-
-        for edges in conflicts(scene, self._registry.relations()):
-            stated = " and ".join(f"'{scene.sentence(edge)}'" for edge in edges)
-            message = f"no layout was found in which these hold together: {stated}"
-            if self._strict:
-                raise ContradictionError(f"{message}; leave one out")
-            warnings.warn(f"{message}: guided as far as they go", UnguidedWarning, stacklevel=5)
+    def _feasible(self, scene: Scene) -> Scene:
+        """The scene without what cannot hold together with the rest of it."""
+        found = feasible(scene, self._registry.relations())
+        if self._strict and found is not scene:
+            raise ContradictionError(f"not all of '{scene.prompt}' can hold: {found.ignored[-1]}; leave one out")
+        return found
 
 
 def _chunks(prompts: Iterable[str], size: int) -> Iterator[list[str]]:

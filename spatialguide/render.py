@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pydantic import ValidationError
 
 from spatialguide.config import GuideConfig, patched
 from spatialguide.errors import OutputError
@@ -43,7 +42,7 @@ def replay(
         config = GuideConfig.model_validate(found["config"])
         scene, seed = Scene.model_validate(found["scene"]), int(found["seed"])
         was_guided = bool(found["guided"])
-    except (KeyError, TypeError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         made = found.get("spatialguide", "another version")
         raise OutputError(f"'{source}' was made by spatialguide {made}, which this version cannot replay") from error
     # The seed is that of the candidate that was kept.
@@ -105,7 +104,7 @@ def render(
         "output": str(output),
         "description": scene.describe(),
         "metadata": result.metadata[0],
-        "guided_steps": len(result.trace.steps),
+        "guided_steps": len({step.index for step in result.trace.steps}),
         "skipped_steps": result.trace.skipped,
     }
     if compare:

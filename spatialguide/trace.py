@@ -15,7 +15,7 @@ class ImageStep:
 
     terms: unweighted value of each loss term. loss: their weighted sum.
     centroids: (x, y) of each object in [0, 1], mean over layers.
-    gradient_norm: Euclidean norm of the loss gradient. correction_norm: of what was added to the noise prediction.
+    gradient_norm: Euclidean norm of the loss gradient. correction_norm: of the correction that it became.
     skipped: the gradient was not finite, so nothing was added.
     satisfaction: how well the maps show the scene, see `spatialguide.satisfaction`; 0 where no candidates are ranked.
     """
@@ -31,7 +31,7 @@ class ImageStep:
 
 @dataclass(frozen=True)
 class Step:
-    """One guided call of the denoiser; images without a scene to guide are None."""
+    """One gradient: a guided call of the denoiser, or one of its refinements. Images without a scene to guide are None."""
 
     index: int
     timestep: float

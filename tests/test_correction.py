@@ -7,6 +7,8 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from spatialguide.correction import (
     MIN_ALPHA,
     NO_CFG_FRACTION,
+    moved_back,
+    noise_shift,
     norms,
     paper_correction,
     relative_correction,
@@ -34,6 +36,27 @@ def x0_of(kind: str, output: torch.Tensor) -> torch.Tensor:
 def test_every_parametrisation_moves_x0_by_the_same(kind: str, output: torch.Tensor) -> None:
     moved = x0_of(kind, output + paper_correction(GRADIENT, 2.0, kind, ALPHA))
     assert torch.allclose(moved, X0 - SIGMA / ALPHA * 2.0 * GRADIENT, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample", "flow_prediction"])
+def test_an_output_at_a_moved_sample_says_the_same_x0_of_the_sample_itself(kind: str) -> None:
+    """And the sample moves by -sigma delta, whatever space delta is given in."""
+    sigma = 1 - ALPHA if kind == "flow_prediction" else SIGMA
+    factor = {"epsilon": 1.0, "v_prediction": 1 / ALPHA, "flow_prediction": 1 / ALPHA, "sample": -sigma / ALPHA}[kind]
+    output = VELOCITY  # any
+    shift = noise_shift(factor * GRADIENT, kind, ALPHA)
+    assert torch.allclose(shift, -sigma * GRADIENT, atol=1e-6)
+
+    def x0(sample: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+        return {
+            "epsilon": (sample - sigma * found) / ALPHA,
+            "v_prediction": ALPHA * sample - sigma * found,
+            "flow_prediction": sample - sigma * found,
+            "sample": found,
+        }[kind]
+
+    there = x0(SAMPLE + shift, output)
+    assert torch.allclose(x0(SAMPLE, output + moved_back(factor * GRADIENT, kind, ALPHA)), there, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("epsilon", 1.0), ("v_prediction", 1 / ALPHA), ("sample", -SIGMA / ALPHA)])

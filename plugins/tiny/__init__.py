@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import combinations
 
 from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor
 from spatialguide.hookspecs import hookimpl
@@ -22,18 +24,21 @@ def _features() -> FeatureExtractor:
     return TinyFeatures()
 
 
-def _rare() -> Benchmark:
-    """VISOR on the pairs that the model's training never showed together."""
+def _visor(held_out: bool) -> Benchmark:
+    """VISOR on the pairs that the model's training never showed together, or on all others."""
     from spatialguide_plugins.benchmarks import Visor
     from spatialguide_plugins.tiny.backend import objects
 
-    return Visor(pairs=objects()["held_out"])
+    known = objects()
+    rare = {frozenset(pair) for pair in known["held_out"]}
+    return Visor(pairs=[pair for pair in combinations(known["names"], 2) if (frozenset(pair) in rare) == held_out])
 
 
 @hookimpl
 def spatialguide_benchmarks(register: Callable[[str, Callable[[], Benchmark]], None]) -> None:
-    """rare."""
-    register("rare", _rare)
+    """rare, common."""
+    register("rare", partial(_visor, held_out=True))
+    register("common", partial(_visor, held_out=False))
 
 
 @hookimpl

@@ -16,7 +16,8 @@ class BackdropPipeline(StableDiffusionImg2ImgPipeline):  # type: ignore[misc]
     noise = 0.9
 
     @wraps(StableDiffusionImg2ImgPipeline.__call__)
-    def __call__(self, prompt: Any, *, width: int, height: int, **arguments: Any) -> Any:
+    def __call__(self, prompt: Any, *, width: int = 64, height: int = 64, num_inference_steps: int = 20, **rest: Any) -> Any:
         """As the parent's, with the picture of the given size in place of one that the caller brings."""
         image = Image.new("RGB", (width, height), self.backdrop)
-        return super().__call__(prompt, image=image, strength=self.noise, **arguments)
+        noise = max(self.noise, 1 / num_inference_steps)  # at least one step
+        return super().__call__(prompt, image=image, strength=noise, num_inference_steps=num_inference_steps, **rest)

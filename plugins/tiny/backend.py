@@ -59,10 +59,10 @@ class TinyBackend(Backend):
         if backdrop is not None:
             try:
                 ImageColor.getrgb(backdrop)
-            except (ValueError, AttributeError) as error:
+            except (ValueError, AttributeError, TypeError) as error:
                 raise ConfigError(f"backdrop must be a colour that Pillow knows, such as navy, not '{backdrop}'") from error
-        if not 0 < noise <= 1:
-            raise ConfigError(f"noise must be above 0 and at most 1, not {noise}")
+        if not isinstance(noise, (int, float)) or not 0 < noise <= 1:
+            raise ConfigError(f"noise must be a number above 0 and at most 1, not {noise}")
         self._backdrop, self._noise = backdrop, noise
 
     @cached_property

@@ -96,7 +96,10 @@ def bench_run(
     chosen = settings(config, preset, strength, assignments, steps=steps, scheduler=scheduler, backend=backend)
     from spatialguide.evaluation.study import benchmark_methods
 
-    others = {label: _guidance_of(source) for value in method or () for label, source in _named(value)}
+    named = [pair for value in method or () for pair in _named(value)]
+    others = {label: _guidance_of(source) for label, source in named}
+    if len(others) < len(named):
+        raise typer.BadParameter("two methods have one name: give each its own")
     task = _task(name, option, prompts, images, batch, seed)
     _run(
         benchmark_methods(chosen, others),

@@ -227,16 +227,19 @@ def _windows(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
 
 
 def _strengths(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
+    usual = GuidanceConfig() if config.guidance.mode == "paper" else config.guidance
+    relative: dict[str, Any] = {"mode": "relative", "strength": usual.strength, "clip": None}
     constant: dict[str, Any] = {"settle": False, "patience": None}
-    eta: dict[str, Any] = {**constant, "mode": "paper", "strength": ETA}
+    eta: dict[str, Any] = {**constant, "mode": "paper", "strength": ETA, "clip": None}
+    always: dict[str, Any] = {"window": (0.0, 1.0)}
     settings: dict[str, dict[str, Any]] = {
-        "relative, constant": {**constant, "mode": "relative"},
-        "relative, fading": {"mode": "relative", "settle": True},
-        "relative, fading, stopped": {"mode": "relative", "settle": True, "patience": 2},
+        "relative, constant": {**relative, **constant},
+        "relative, fading": {**relative, "settle": True, "patience": None},
+        "relative, fading, stopped": {**relative, "settle": True, "patience": 2},
         f"eta {ETA:g}": eta,
-        f"eta {ETA:g}, clipped": {**eta, "clip": config.guidance.strength},
-        f"eta {ETA:g}, every step": {**eta, "window": (0.0, 1.0)},
-        f"eta {ETA:g}, every step, clipped": {**eta, "window": (0.0, 1.0), "clip": config.guidance.strength},
+        f"eta {ETA:g}, clipped": {**eta, "clip": usual.strength or None},
+        f"eta {ETA:g}, every step": {**eta, **always},
+        f"eta {ETA:g}, every step, clipped": {**eta, **always, "clip": usual.strength or None},
     }
     return {setting: _with_guidance(config, **changes) for setting, changes in settings.items()}
 

@@ -59,6 +59,10 @@ def test_an_ablation_holds_every_subset_level_activation_and_window(registry: Re
     assert {"DDIM", "Heun", "LCM"} < set(groups["schedulers"])
     assert set(groups["losses"]) == set(registry.names("losses"))
     assert list(methods["losses: boxdiff"].config.losses) == ["boxdiff"]
+    strengths = [methods[f"strengths: {name}"].config.guidance for name in groups["strengths"]]
+    assert len(set(strengths)) == len(strengths) == 7
+    paper = ablation_methods(make_config("paper"), registry, ["strengths"])
+    assert paper["strengths: relative, constant"].config.guidance.strength == 2.0
     etas = [methods[f"strengths: {name}"].config.guidance for name in ("eta 1000", "eta 1000, clipped", "relative, constant")]
     assert [(g.mode, g.strength, g.clip, g.settle) for g in etas] == [
         ("paper", 1000, None, False),

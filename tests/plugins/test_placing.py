@@ -7,7 +7,7 @@ import torch
 from test_peers import EMPTY, HALVES, LEFT, RIGHT, chain, grids, probabilities, scene, statistics
 
 from spatialguide import SpatialGuide
-from spatialguide.errors import ConfigError, UnguidedWarning
+from spatialguide.errors import ConfigError, ContradictionError, UnguidedWarning
 from spatialguide.losses import make_terms
 from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry
@@ -139,8 +139,12 @@ def test_relations_that_cannot_hold_together_are_named(registry: Registry) -> No
     prompt = "a cat behind a dog, the cat in front of the dog"
     both = scene_from_triples(prompt, [("cat", "behind", "dog"), ("cat", "in_front_of", "dog")])
     guide = SpatialGuide(registry=registry)
-    with pytest.warns(UnguidedWarning, match="'cat behind dog' and 'cat in_front_of dog'"):
-        guide._reader.scenes([prompt], both)
+    assert len(guide.parse(prompt).relations) == 2  # parsing says what the prompt says
+    with pytest.warns(UnguidedWarning, match="'cat in_front_of dog' .no layout was found .* together with 'cat behind dog'"):
+        (kept,) = guide._reader.scenes([prompt], both)
+    assert kept.relations == both.relations[:1]
+    with pytest.raises(ContradictionError, match="not all of"):
+        SpatialGuide(registry=registry, strict=True)._reader.scenes([prompt], None)
 
 
 def test_terms_take_their_options_from_the_configuration(registry: Registry) -> None:

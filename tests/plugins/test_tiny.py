@@ -187,7 +187,7 @@ def test_a_backdrop_is_guided_like_any_picture() -> None:
     assert len(result.trace.steps) > 0
     with pytest.raises(ConfigError, match="a colour that Pillow knows"):
         TinyBackend(backdrop="nosuchcolour")
-    with pytest.raises(ConfigError, match="noise must be above 0"):
+    with pytest.raises(ConfigError, match="noise must be a number above 0"):
         TinyBackend(noise=0)
 
 
