@@ -104,14 +104,15 @@ def test_the_correction_is_the_gradient_of_the_loss_times_eta(random_pipeline: S
     assert (1000 * gradient).abs().max() > 1e-4
 
 
-def test_scenes_of_a_batch_do_not_mix(random_pipeline: StableDiffusionPipeline) -> None:
+@pytest.mark.parametrize("refine", [0, 1])
+def test_scenes_of_a_batch_do_not_mix(random_pipeline: StableDiffusionPipeline, refine: int) -> None:
     """Image i of a batch is corrected as it is alone."""
     prompts, scenes = [PROMPT, OTHER_PROMPT], [SCENE, OTHER_SCENE]
-    with guide().attach(random_pipeline, prompts, scene=scenes) as together:
+    with guide(refine=refine).attach(random_pipeline, prompts, scene=scenes) as together:
         both = draw(random_pipeline, prompts, images=2)
-    with guide().attach(random_pipeline, PROMPT, scene=SCENE) as alone:
+    with guide(refine=refine).attach(random_pipeline, PROMPT, scene=SCENE) as alone:
         first = draw(random_pipeline, PROMPT, images=2)
-    with guide().attach(random_pipeline, OTHER_PROMPT, scene=OTHER_SCENE):
+    with guide(refine=refine).attach(random_pipeline, OTHER_PROMPT, scene=OTHER_SCENE):
         generators = [torch.Generator().manual_seed(i) for i in (2, 3)]
         arguments = {"num_inference_steps": 4, "guidance_scale": 5.0, "output_type": "latent", "height": 64, "width": 64}
         second = random_pipeline(OTHER_PROMPT, num_images_per_prompt=2, generator=generators, **arguments).images
@@ -122,11 +123,12 @@ def test_scenes_of_a_batch_do_not_mix(random_pipeline: StableDiffusionPipeline) 
         assert step.images[0].loss == pytest.approx(single.images[0].loss, abs=1e-5)
 
 
-def test_a_prompt_without_objects_is_left_alone_in_a_batch(random_pipeline: StableDiffusionPipeline) -> None:
+@pytest.mark.parametrize("refine", [0, 1])
+def test_a_prompt_without_objects_is_left_alone_in_a_batch(random_pipeline: StableDiffusionPipeline, refine: int) -> None:
     prompts = [PROMPT, "a quiet evening"]
     with (
         pytest.warns(UnguidedWarning, match="a quiet evening"),
-        guide().attach(random_pipeline, prompts, scene=[SCENE, Scene(prompt=prompts[1])]) as trace,
+        guide(refine=refine).attach(random_pipeline, prompts, scene=[SCENE, Scene(prompt=prompts[1])]) as trace,
     ):
         guided = draw(random_pipeline, prompts)
     assert torch.allclose(guided[1], draw(random_pipeline, prompts)[1], atol=1e-3)
@@ -316,12 +318,13 @@ def test_an_exception_inside_the_block_leaves_a_clean_pipeline(random_pipeline: 
     assert len(trace.steps) == 4
 
 
-def test_an_exception_inside_the_denoiser_restores_gradient_mode(random_pipeline: StableDiffusionPipeline) -> None:
+@pytest.mark.parametrize("refine", [0, 1])
+def test_an_exception_inside_the_denoiser_restores_gradient_mode(random_pipeline: StableDiffusionPipeline, refine: int) -> None:
     def fail(module: Any, args: Any) -> None:
         if torch.is_grad_enabled():
             raise RuntimeError("broken layer")
 
-    with guide().attach(random_pipeline, PROMPT, scene=SCENE):
+    with guide(refine=refine).attach(random_pipeline, PROMPT, scene=SCENE):
         handle = random_pipeline.unet.mid_block.register_forward_pre_hook(fail)
         with pytest.raises(RuntimeError, match="broken layer"), torch.no_grad():
             draw(random_pipeline)

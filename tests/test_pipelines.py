@@ -45,7 +45,7 @@ def latents_of(pipeline: Any, **call: Any) -> torch.Tensor:
 
 
 def check(pipeline: Any, guided_steps: int = STEPS, **call: Any) -> None:
-    """Guided the image changes; after the block it is bit for bit what it was."""
+    """Guided the image changes, refined too; after the blocks it is bit for bit what it was."""
     pipeline.set_progress_bar_config(disable=True)
     plain = latents_of(pipeline, **call)
     guide = SpatialGuide(guidance={"window": (0.0, 1.0)})
@@ -55,6 +55,13 @@ def check(pipeline: Any, guided_steps: int = STEPS, **call: Any) -> None:
     assert trace.skipped == 0
     assert guided.isfinite().all()
     assert not torch.equal(plain, guided)
+    refining = SpatialGuide(guidance={"window": (0.0, 1.0), "refine": 1, "refine_until": 0.5, "settle": False})
+    with refining.attach(pipeline, PROMPT, scene=SCENE) as trace:
+        refined = latents_of(pipeline, **call)
+    assert len(trace.steps) > len({step.index for step in trace.steps})
+    assert trace.skipped == 0
+    assert refined.isfinite().all()
+    assert not torch.equal(refined, guided)
     assert torch.equal(plain, latents_of(pipeline, **call))
 
 

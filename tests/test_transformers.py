@@ -59,6 +59,11 @@ def check(pipeline: Any, guided_steps: int = STEPS, **call: Any) -> None:
     assert guided.isfinite().all()
     assert not torch.equal(plain, guided)
     assert torch.equal(plain, latents_of(pipeline, **call))
+    with guide(refine=1, refine_until=0.5).attach(pipeline, PROMPT, scene=SCENE) as trace:
+        refined = latents_of(pipeline, **call)
+    assert len(trace.steps) > len({step.index for step in trace.steps})
+    assert refined.isfinite().all()
+    assert not torch.equal(refined, guided)
     with guide(strength=0).attach(pipeline, PROMPT, scene=SCENE):
         assert torch.equal(plain, latents_of(pipeline, **call))
 
