@@ -33,7 +33,7 @@ class Placement(BoxTerm):
     """
 
     levels: tuple[str, ...] = ("coarse", "mid")
-    slack: float = Field(default=0.2, ge=0, le=1)
+    slack: float = Field(default=0.1, ge=0, le=1)
     fraction: float = Field(default=0.2, gt=0, le=1)
     inside: float = Field(default=1.0, ge=0)
     outside: float = Field(default=1.0, ge=0)
