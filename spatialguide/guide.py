@@ -218,7 +218,8 @@ class SpatialGuide:
         """The configured terms; of those that nobody asked for by name, the ones that are installed."""
         if "losses" in self.config.model_fields_set:
             return self.config.losses
-        return {name: term for name, term in self.config.losses.items() if name in self.registry.names("losses")}
+        known = {name: term for name, term in self.config.losses.items() if name in self.registry.names("losses")}
+        return known or self.config.losses  # whose names are then reported as unknown
 
     # --- the configured backend --------------------------------------------------------------------------------------
 

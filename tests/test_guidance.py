@@ -183,7 +183,8 @@ def satisfied(steps: list[bool]) -> Registry:
 def test_patience_stops_once_the_relations_have_held(
     random_pipeline: StableDiffusionPipeline, holds: list[bool], guided: list[int]
 ) -> None:
-    chosen = SpatialGuide(registry=satisfied(holds), guidance={"window": (0.0, 1.0), "patience": 2}, losses={"presence": {}})
+    guidance = {"window": (0.0, 1.0), "patience": 2, "settle": True}
+    chosen = SpatialGuide(registry=satisfied(holds), guidance=guidance, losses={"presence": {}})
     with chosen.attach(random_pipeline, PROMPT, scene=HELD) as trace:
         draw(random_pipeline, num_inference_steps=6)
     assert [step.index for step in trace.steps] == guided
