@@ -163,8 +163,10 @@ class Guidance:
         del call["self"]
         timestep = float(torch.as_tensor(call["timestep"]).flatten()[0])
         if call.get("skip_layers") is not None:
-            moved = self._added is not None and self._added.timestep == timestep and self._added.refined is not None
-            return ((), {**call, name: self._moved(call[name], self._added.refined, timestep)}) if moved else None
+            added = self._added
+            if added is None or added.timestep != timestep or added.refined is None:
+                return None
+            return (), {**call, name: self._moved(call[name], added.refined, timestep)}
         self._added = None
         index, guided = self._step(timestep)
         if index is None:

@@ -58,7 +58,7 @@ def nearest_boxes(
         missing = (gaps - (places[..., second] - places[..., first])).relu() / 2  # each end goes half the way
         moves = torch.zeros_like(places).index_add(-1, second, missing).index_add(-1, first, -missing)
         places = (places + moves / asking).clamp(low.flatten(), high.flatten())
-    places = places.unflatten(-1, wanted.shape)
+    places = places.view(*places.shape[:-1], -1, 2)
     return torch.cat([places - half, places + half], dim=-1)
 
 
