@@ -132,7 +132,9 @@ class GuideConfig(BaseModel):
     guidance: GuidanceConfig = GuidanceConfig()
     """How the denoiser is guided."""
 
-    losses: dict[str, TermConfig] = Field(default_factory=lambda: {"placement": TermConfig(weight=1.0)})
+    losses: dict[str, TermConfig] = Field(
+        default_factory=lambda: {name: TermConfig() for name in ("alignment", "presence", "balance")}
+    )
     """Loss terms by name, each with its weight and its own options. Naming them states the whole set."""
 
 

@@ -186,18 +186,19 @@ def test_a_removed_plugin_file_breaks_nothing_else(monkeypatch: pytest.MonkeyPat
     assert {"alignment", "balance"} <= set(names.names("losses"))
     assert "tiny" not in names.names("backends")
     guide = SpatialGuide(registry=names)
-    assert list(guide._losses()) == ["placement"]
+    assert list(guide._losses()) == ["alignment", "balance"]
     assert guide.parse("a cat above a dog").relations[0].predicate == "above"
     with pytest.raises(UnknownPluginError, match="no backend is called 'tiny'"):
         guide("a cat above a dog")
 
 
-def test_without_its_loss_the_default_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_losses_the_default_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import spatialguide_plugins
 
-    kept = [n for n in spatialguide_plugins.spatialguide_modules() if not n.endswith(".placement")]
+    terms = (".alignment", ".presence", ".balance")
+    kept = [n for n in spatialguide_plugins.spatialguide_modules() if not n.endswith(terms)]
     monkeypatch.setattr(spatialguide_plugins, "spatialguide_modules", hookimpl(lambda: kept))
-    with pytest.raises(UnknownPluginError, match="no loss is called 'placement'"):
+    with pytest.raises(UnknownPluginError, match="no loss is called 'alignment'"):
         SpatialGuide(registry=Registry(), steps=2)("a cat above a dog")
 
 

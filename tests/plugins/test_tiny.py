@@ -133,8 +133,8 @@ def test_the_model_draws_and_guidance_places(run) -> None:
 def test_guidance_moves_centroids_the_way_the_loss_asks(run) -> None:
     trace = run[1][True].trace
     first, last = trace.steps[0], trace.steps[-1]
-    before = sum(image.terms["placement"] for image in first.images)
-    after = sum(image.terms["placement"] for image in last.images)
+    before = sum(image.terms["alignment"] for image in first.images)
+    after = sum(image.terms["alignment"] for image in last.images)
     assert after < before
     assert trace.skipped == 0
 
