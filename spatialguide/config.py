@@ -42,23 +42,23 @@ class GuidanceConfig(BaseModel):
     clip: float | None = Field(default=None, gt=0)
     """Largest correction from one gradient, as a fraction of what classifier-free guidance adds; null sets no limit."""
 
-    window: tuple[float, float] = (0.0, 0.4)
+    window: tuple[float, float] = (0.0, 0.3)
     """Part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on."""
 
     map_size: int | None = Field(default=None, ge=4)
     """Side to which maps are resized (anti-aliased) before the statistics, as the paper does; null keeps each layer's own
     resolution."""
 
-    settle: bool = False
-    """In mode "relative", scale the correction by how far the image is from showing its scene: its worst relation from holding
-    with `settle_margin`, or its weakest object from being there. So it fades out once the scene is right."""
+    settle: bool = True
+    """In mode "relative", scale the correction by how far the worst relation is from holding with `settle_margin`, so that it
+    fades out once the scene is right."""
 
     settle_margin: float = Field(default=0.25, gt=0)
     """Distance at which a relation counts as held for sure, in image sides."""
 
-    patience: int | None = Field(default=None, ge=1)
-    """Stop guiding an image once its relations have held with `settle_margin`, and its objects been there, at this many guided
-    steps in a row; null never stops."""
+    patience: int | None = Field(default=2, ge=1)
+    """Stop guiding an image once its relations have held with `settle_margin` at this many guided steps in a row; null never
+    stops."""
 
     every: int = Field(default=1, ge=1)
     """Guide only every so-manieth step of the window."""

@@ -22,8 +22,6 @@ from spatialguide.trace import ImageStep
 
 #: Part of the layout's distance at which a relation counts as held, where that is less than the margin.
 REACHED = 0.8
-#: Peak of an object, as a part of the strongest one's, at which it counts as present.
-PRESENT = 0.5
 _TINY = 1e-3
 
 
@@ -43,7 +41,7 @@ class Scored:
 
     total: scalar, sum over images, differentiable. finite: (images,), whether every term was finite.
     images: per image, for the trace. distances: per image, signed distances of its relations, mean over layers. reach: those
-    that the scene's layout has. present: per image, peak of its weakest object over that of its strongest.
+    that the scene's layout has.
     """
 
     total: Tensor
@@ -51,22 +49,20 @@ class Scored:
     images: list[ImageStep | None]
     distances: list[Tensor]
     reach: list[Tensor]
-    present: list[Tensor]
 
     def unmet(self, margin: float) -> Tensor:
-        """How far each image is from showing its scene, in [0, 1]; 1 without relations.
+        """How far each image's worst relation is from holding with `margin`, in [0, 1]; 1 without relations.
 
-        The farther of two counts: its worst relation's distance from `margin`, or from `REACHED` of what the scene's layout has
-        where that is less, as it is for many objects in a row; and its weakest object's from `PRESENT` of the strongest.
+        `REACHED` of the distance in the scene's layout counts where that is less than the margin, as it is for many objects in
+        a row.
         """
         worst = []
-        for distances, reach, present in zip(self.distances, self.reach, self.present, strict=True):
+        for distances, reach in zip(self.distances, self.reach, strict=True):
             if not distances.numel():
                 worst.append(torch.ones((), device=self.total.device))
                 continue
             wanted = (REACHED * reach).clamp(min=_TINY, max=margin)
-            short = ((wanted - distances) / wanted).clamp(0, 1).amax()
-            worst.append(torch.maximum(short, (1 - present / PRESENT).clamp(0, 1)))
+            worst.append(((wanted - distances) / wanted).clamp(0, 1).amax())
         return torch.stack(worst)
 
 
@@ -95,7 +91,6 @@ class LossSum:
         images: list[ImageStep | None] = []
         distances: list[Tensor] = []
         reach: list[Tensor] = []
-        present: list[Tensor] = []
         for number, (scene, tokens) in enumerate(zip(scenes, bindings, strict=True)):
             rows = slice(number * per_scene, (number + 1) * per_scene)
             if not scene.objects:
@@ -103,7 +98,6 @@ class LossSum:
                 images += [None] * per_scene
                 distances += [torch.zeros(0, device=sample.device)] * per_scene
                 reach += [torch.zeros(0, device=sample.device)] * per_scene
-                present += [torch.ones((), device=sample.device)] * per_scene
                 continue
             statistics = object_statistics(observer.maps(rows, tokens, size), self.map_size)
             gaps = self._distances(statistics, scene)
@@ -115,11 +109,9 @@ class LossSum:
             finite.append(good)
             distances += list(gaps)
             reach += [gaps.new_tensor(layout_distances(scene, self.relations))] * per_scene
-            peaks = statistics.peak.detach().mean(dim=1)
-            present += list(peaks.amin(dim=1) / peaks.amax(dim=1).clamp(min=_TINY**2))
             shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(per_scene)
             images += _image_steps(values, loss, statistics, shown)
-        return Scored(total, torch.cat(finite), images, distances, reach, present)
+        return Scored(total, torch.cat(finite), images, distances, reach)
 
     def _value(self, term: Term, statistics: ObjectStatistics, scene: Scene, images: int) -> Tensor:
         where = f"loss '{term.name}' of distribution '{term.distribution}'"

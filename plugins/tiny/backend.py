@@ -19,7 +19,7 @@ WEIGHTS = Path(str(files("spatialguide_plugins.tiny"))) / "weights"
 
 
 def objects() -> dict[str, Any]:
-    """What the training scenes show. names: of all objects; held_out: pairs of them that no scene shows together."""
+    """What the training scenes show. names: of all objects."""
     found: dict[str, Any] = json.loads((WEIGHTS / "objects.json").read_text(encoding="utf-8"))
     return found
 
