@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -22,7 +22,9 @@ def test_what_is_written_registers(tmp_path: Path, kind: str) -> None:
     project = tomllib.loads((tmp_path / f"my-{kind}" / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["entry-points"]["spatialguide"] == {f"my_{kind}": f"my_{kind}"}
     registry = Registry()
-    registry.add(SimpleNamespace(**runpy.run_path(str(tmp_path / f"my-{kind}" / f"my_{kind}.py"))))
+    module = ModuleType(f"my_{kind}")
+    module.__dict__.update(runpy.run_path(str(tmp_path / f"my-{kind}" / f"my_{kind}.py")))
+    registry.add(module)
     plural = {"loss": "losses"}.get(kind, f"{kind}s")
     assert f"my_{kind}" in registry.names(plural)
     assert len(paths) == 4
