@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from pydantic import ValidationError
@@ -81,6 +81,8 @@ class LossSum:
     relations: Mapping[str, Relation]
     map_size: int | None = None
     ranked: bool = False
+    #: Distances in each scene's layout, found at its first step.
+    _layouts: dict[Scene, list[float]] = field(default_factory=dict)
 
     def __call__(self, observer: AttentionObserver, scenes: Sequence[Scene], bindings: Bindings, sample: Tensor) -> Scored:
         """Score every image of the observed batch, which holds the images of each scene one after another."""
@@ -108,7 +110,9 @@ class LossSum:
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
             finite.append(good)
             distances += list(gaps)
-            reach += [gaps.new_tensor(layout_distances(scene, self.relations))] * per_scene
+            if scene not in self._layouts:
+                self._layouts[scene] = layout_distances(scene, self.relations)
+            reach += [gaps.new_tensor(self._layouts[scene])] * per_scene
             shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(per_scene)
             images += _image_steps(values, loss, statistics, shown)
         return Scored(total, torch.cat(finite), images, distances, reach)
