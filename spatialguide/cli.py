@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from spatialguide.config import GuideConfig
 from spatialguide.config_commands import config as config_app
 from spatialguide.errors import SpatialGuideError
 from spatialguide.evaluation.commands import bench
@@ -58,7 +59,13 @@ SceneOption = Annotated[Path | None, typer.Option(help="JSON or YAML with the sc
 @app.command()
 def generate(
     prompt: PromptArgument = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("out.png"),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="PNG to write, out.png by default; with --input a folder, images.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", help='Many prompts: JSON lines with a "prompt", or plain lines; "-" reads standard input.'),
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Draw it unguided too, and write both side by side with detected boxes.")
     ] = False,
@@ -77,10 +84,14 @@ def generate(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when the prompt has no relation.")] = False,
     trace: Annotated[Path | None, typer.Option(help="Write the trace of every guided step as JSON.")] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures of the attention: a sheet, an animation, curves, the scene's graph."),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate a guided image."""
+    """Generate a guided image, or with --input one for each prompt of a file."""
     say_warnings(quiet)
     silence_libraries()
     chosen = settings(
@@ -97,15 +108,47 @@ def generate(
     from spatialguide.images import check_writable
     from spatialguide.render import render
 
+    if source is not None:
+        if prompt or scene or trace or pictures:
+            raise typer.BadParameter("with --input give no prompt, --scene, --trace or --pictures: they are of one image")
+        _generate_all(source, chosen, output or Path("images"), seed, compare, quiet, as_json)
+        return
+    output = output or Path("out.png")
     check_writable(output)
     with _progress(hidden=quiet or as_json) as say:
-        report = render(prompt, chosen, output, seed=seed, compare=compare, trace=trace, scene_file=scene, say=say)
+        report = render(
+            prompt, chosen, output, seed=seed, compare=compare, trace=trace, pictures=pictures, scene_file=scene, say=say
+        )
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
     elif not quiet:
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
         for name, verdict in report.get("verdicts", {}).items():
             out.print(f"  {name}: {escape(verdict)}", highlight=False)
+        for path in report.get("pictures", ()):
+            out.print(f"  {escape(path)}", highlight=False, soft_wrap=True)
+
+
+def _generate_all(
+    source: Path, config: GuideConfig, folder: Path, seed: int, compare: bool, quiet: bool, as_json: bool
+) -> None:
+    """A line for each prompt as it is done, JSON with --json; exit code 1 when one had a problem."""
+    from spatialguide.render import render_all
+
+    problems = 0
+    with _progress(hidden=quiet or as_json) as say:
+        for report in render_all(source, config, folder, seed=seed, compare=compare, say=say):
+            problems += "problem" in report
+            if as_json:
+                typer.echo(json.dumps(report, ensure_ascii=False))
+            elif "problem" in report:
+                err.print(f"[bold red]error:[/] '{escape(report['prompt'])}': {escape(report['problem'])}", soft_wrap=True)
+            elif not quiet:
+                out.print(
+                    f"[bold]{escape(report['output'])}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True
+                )
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()

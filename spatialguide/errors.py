@@ -42,6 +42,10 @@ class OutputError(SpatialGuideError):
     """A result cannot be written where it was asked to go."""
 
 
+class PictureError(SpatialGuideError):
+    """A picture cannot be made: the generation was not watched, or matplotlib is missing."""
+
+
 class UnsupportedPipelineError(SpatialGuideError):
     """The pipeline cannot be guided."""
 
@@ -72,6 +76,10 @@ class UnguidedWarning(UserWarning):
 
 class ObjectWarning(UserWarning):
     """An object of the prompt cannot be drawn or told apart by this model."""
+
+
+class PictureWarning(UserWarning):
+    """One of several pictures was left out; the message says why."""
 
 
 class RunWarning(UserWarning):

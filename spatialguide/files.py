@@ -46,3 +46,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file. Raises OutputError where that cannot be."""
     with replaced(path) as stream:
         stream.write(text)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none yet. Raises OutputError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder '{path}': {error.strerror or error}") from error

@@ -50,7 +50,7 @@ from spatialguide.trace import ImageStep, Step, Trace
 _ATTACHED = "_spatialguide_attached"
 _LOSS_SCALE = 2.0**10
 #: Where in the sampling an image is looked at to be ranked, as a fraction: guidance is over then, and the layout is there.
-WATCHED = 0.3
+RANKED = 0.3
 
 
 @dataclass
@@ -88,6 +88,7 @@ class Guidance:
         losses: weighted sum of loss terms.
         config: strength, window, and so on.
         guidance_scale: of classifier-free guidance, for pipelines that do not say; the pipeline's own if not given.
+        watched: look at every step of images with objects, guided or not.
     """
 
     pipeline: Any
@@ -98,6 +99,7 @@ class Guidance:
     config: GuidanceConfig
     trace: Trace
     guidance_scale: float | None = None
+    watched: bool = False
     _pending: Pending | None = None
     _nested: bool = False
     #: Whether anything in the denoiser is compiled, and whether a guided call keeps it from running so.
@@ -381,7 +383,8 @@ class Guidance:
         Keyed on the timestep, since some schedulers call more than once a step, and counted from the first step that runs:
         image to image runs the schedule's last part, SDXL's base before a refiner its first.
         """
-        if self.config.strength == 0 or not any(scene.objects for scene in self.scenes):
+        guides = self.config.strength > 0
+        if not (guides or self.watched) or not any(scene.objects for scene in self.scenes):
             return None, False
         visited = self._schedule(timestep)
         index = int((visited - timestep).abs().argmin())
@@ -389,9 +392,9 @@ class Guidance:
         start, stop = self.config.window
         finished = self._held is not None and bool(self._has_finished(self._held).all())
         begun = math.ceil(start * run)
-        if start <= index / run < stop and not finished and (index - begun) % self.config.every == 0:
+        if guides and start <= index / run < stop and not finished and (index - begun) % self.config.every == 0:
             return index, True
-        looked_at = self.config.best_of > 1 and index == round(WATCHED * (run - 1))
+        looked_at = self.watched or (self.config.best_of > 1 and index == round(RANKED * (run - 1)))
         return (index if looked_at else None), False
 
     def _schedule(self, timestep: float) -> Tensor:

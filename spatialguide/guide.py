@@ -27,6 +27,7 @@ from spatialguide.registry import Registry, default_registry
 from spatialguide.scene import Scene
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
     from spatialguide.trace import Trace
@@ -48,6 +49,45 @@ class Result:
     def scene(self) -> Scene:
         """The first prompt's scene."""
         return self.scenes[0]
+
+    def scene_of(self, image: int) -> Scene:
+        """The scene of one image."""
+        return self.scenes[image * len(self.scenes) // len(self.images)]
+
+    def attention_sheet(self, image: int = 0) -> Image:
+        """Every object's attention over the steps, laid over the image: a row for each object (`pictures.attention_sheet`).
+
+        Raises:
+            PictureError: the call was not told to watch, or the prompt has no relation.
+        """
+        from spatialguide.pictures import attention_sheet
+
+        return attention_sheet(self.images[image], self.trace, self.scene_of(image), image)
+
+    def attention_frames(self, image: int = 0) -> list[Image]:
+        """The same as an animation, a frame for each step, for `pictures.save_gif` (`pictures.attention_frames`).
+
+        Raises:
+            PictureError: the call was not told to watch, or the prompt has no relation.
+        """
+        from spatialguide.pictures import attention_frames
+
+        return attention_frames(self.images[image], self.trace, self.scene_of(image), image)
+
+    def figure(self, image: int = 0) -> Figure:
+        """Loss terms, strength and centroid paths as a matplotlib figure (`pictures.trace_figure`).
+
+        Raises:
+            PictureError: matplotlib is missing, or the image was neither guided nor watched.
+        """
+        scene = self.scene_of(image)
+        return self.trace.figure(image, [scene.name(index) for index in range(len(scene.objects))])
+
+    def _repr_png_(self) -> bytes:
+        """The images side by side, for notebooks."""
+        from spatialguide.pictures import png_bytes, row
+
+        return png_bytes(row(self.images))
 
 
 class SpatialGuide:
@@ -130,6 +170,7 @@ class SpatialGuide:
         layers: Layers | None = None,
         tokens: Sequence[Sequence[Sequence[int]]] | None = None,
         guidance_scale: float | None = None,
+        watch: bool = False,
     ) -> Iterator[Trace]:
         """Guide a diffusers pipeline that the caller runs inside the block.
 
@@ -145,6 +186,7 @@ class SpatialGuide:
                 prompt_embeds that are not the tokenizer's one-to-one encoding of the prompt, or a prompt_2 that differs.
             guidance_scale: that of your call, for pipelines that do not say what they were called with (PixArt's); by default
                 their usual one. Only mode "relative" needs it.
+            watch: look at every step, and keep the objects' attention maps in the trace, for `spatialguide.pictures`.
 
         The configuration's scheduler, steps and scale are not used: those are the caller's.
 
@@ -172,7 +214,7 @@ class SpatialGuide:
                 name = type(pipeline).__name__
                 fault = f"{name} rewrites '{each.prompt}' before reading it, unless called with clean_caption=False"
                 warnings.warn(fault, ObjectWarning, stacklevel=3)
-        with self._attached(pipeline, scenes, layers, tokens, guidance_scale) as trace:
+        with self._attached(pipeline, scenes, layers, tokens, guidance_scale, watch) as trace:
             yield trace
 
     @contextmanager
@@ -183,6 +225,8 @@ class SpatialGuide:
         layers: Layers | None,
         tokens: Sequence[Sequence[Sequence[int]]] | None = None,
         guidance_scale: float | None = None,
+        watch: bool = False,
+        guided: bool = True,
     ) -> Iterator[Trace]:
         from spatialguide.binding import bind, encodings
         from spatialguide.guidance import Guidance
@@ -194,22 +238,25 @@ class SpatialGuide:
         refuse_unsupported(pipeline)
         denoiser = plain(denoiser_of(pipeline))
         # A scene without relations is drawn as the plain pipeline draws it.
-        guided = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
+        looked_at = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
         stretches = encodings(pipeline)
         settings, terms = self.config.guidance, make_terms(self._losses(), self.registry)
-        losses = LossSum(terms, self.registry.relations(), settings.map_size, ranked=settings.best_of > 1)
+        if not guided:
+            settings = settings.model_copy(update={"strength": 0.0})
+        losses = LossSum(terms, self.registry.relations(), settings.map_size, ranked=settings.best_of > 1, watched=watch)
         observed = layers or default_layers(denoiser).first(settings.layers_per_level)
         for _, name in observed:
             find_layer(denoiser, name)
         guidance = Guidance(
             pipeline=pipeline,
-            scenes=guided,
-            bindings=[bind(s, stretches) for s in guided] if tokens is None else _positions(tokens),
+            scenes=looked_at,
+            bindings=[bind(s, stretches) for s in looked_at] if tokens is None else _positions(tokens),
             layers=observed,
             losses=losses,
             config=settings,
             trace=Trace(),
             guidance_scale=guidance_scale,
+            watched=watch,
         )
         with guidance.attached() as trace:
             yield trace
@@ -268,6 +315,7 @@ class SpatialGuide:
         images_per_prompt: int = 1,
         scene: Scene | Sequence[Scene] | None = None,
         guided: bool = True,
+        watch: bool = False,
         progress: bool = False,
         on_step: Callable[[int, int], object] | None = None,
     ) -> Result:
@@ -280,6 +328,8 @@ class SpatialGuide:
             images_per_prompt: images for each prompt.
             scene: scenes made by hand instead of parsed ones.
             guided: False draws what the plain pipeline draws from the same seeds.
+            watch: look at every step, guided or not, and keep the objects' attention maps in the trace: for the result's
+                `attention_sheet` and `attention_frames`. Pixels may differ in their last bit from those of an unwatched image.
             progress: show the pipeline's progress bar.
             on_step: called with (steps done, steps in all) after every sampling step.
 
@@ -304,14 +354,16 @@ class SpatialGuide:
         drawn = []
         for number in range(tries):
             seeds = [first + number for first in firsts]
-            drawn.append(self._draw(pipeline, scenes, images_per_prompt, seeds, guided, on_step))
+            drawn.append(self._draw(pipeline, scenes, images_per_prompt, seeds, guided, watch, on_step))
         scores = [[trace.satisfaction(i) for _, trace in drawn] for i in range(len(firsts))]
         # Of equals the first, so that the same call gives the same image.
         chosen = [each.index(max(each)) for each in scores]
         images = [drawn[n][0][i] for i, n in enumerate(chosen)]
         trace = picked([trace for _, trace in drawn], chosen)
+        guides = guided and self.config.guidance.strength > 0
         metadata = [
-            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, _was_guided(trace, i)) for i, n in enumerate(chosen)
+            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guides and _was_seen(trace, i))
+            for i, n in enumerate(chosen)
         ]
         return Result(images, scenes, trace, metadata)
 
@@ -322,6 +374,7 @@ class SpatialGuide:
         images_per_prompt: int,
         seeds: Sequence[int],
         guided: bool,
+        watch: bool,
         on_step: Callable[[int, int], object] | None,
     ) -> tuple[list[Image], Trace]:
         import torch
@@ -335,12 +388,13 @@ class SpatialGuide:
             "generator": [torch.Generator().manual_seed(s) for s in seeds],
             **_callback(pipeline, on_step),
         }
-        if not guided:
+        if not (guided or watch):
             from spatialguide.trace import Trace
 
             return pipeline(**arguments).images, Trace()
         layers = self.backend.layers(pipeline).first(self.config.guidance.layers_per_level)
-        with self._attached(pipeline, scenes, layers, guidance_scale=settings["guidance_scale"]) as trace:
+        scale = settings["guidance_scale"]
+        with self._attached(pipeline, scenes, layers, guidance_scale=scale, watch=watch, guided=guided) as trace:
             images = pipeline(**arguments).images
         return images, trace
 
@@ -404,5 +458,5 @@ def _positions(tokens: Sequence[Sequence[Sequence[int]]]) -> list[tuple[tuple[in
     return [tuple(tuple(positions) for positions in objects) for objects in tokens]
 
 
-def _was_guided(trace: Trace, image: int) -> bool:
+def _was_seen(trace: Trace, image: int) -> bool:
     return any(step.images[image] is not None for step in trace.steps)

@@ -18,7 +18,8 @@ from spatialguide.errors import OutputError
 METADATA_KEY = "spatialguide"
 #: Small images are shown at about this many pixels a side.
 DISPLAY_SIDE = 384
-_COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")
+#: Of objects in pictures, in order.
+COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")
 _MARGIN, _HEADER = 12, 34
 
 
@@ -95,7 +96,7 @@ def with_boxes(image: Image.Image, detections: Sequence[Detection]) -> Image.Ima
     font = ImageFont.load_default(size=15)
     labels = sorted({d.label for d in detections})
     for detection in detections:
-        colour = _COLOURS[labels.index(detection.label) % len(_COLOURS)]
+        colour = COLOURS[labels.index(detection.label) % len(COLOURS)]
         x0, y0, x1, y1 = (round(v * factor) for v in detection.box)
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=2)
         text = f"{detection.label} {detection.score:.2f}"

@@ -18,7 +18,7 @@ from spatialguide.registry import Registry
 from spatialguide.satisfaction import finest, satisfaction
 from spatialguide.scene import Scene
 from spatialguide.statistics import ObjectStatistics, object_statistics
-from spatialguide.trace import ImageStep
+from spatialguide.trace import ImageStep, ObjectMap
 
 #: Part of the layout's distance at which a relation counts as held, where that is less than the margin.
 REACHED = 0.8
@@ -75,12 +75,14 @@ class LossSum:
         relations: relation plugins by predicate.
         map_size: see `GuidanceConfig.map_size`.
         ranked: whether to say how well each image shows its scene.
+        watched: whether to keep each object's map for the trace.
     """
 
     terms: tuple[Term, ...]
     relations: Mapping[str, Relation]
     map_size: int | None = None
     ranked: bool = False
+    watched: bool = False
     #: Distances in each scene's layout, found at its first step.
     _layouts: dict[Scene, list[float]] = field(default_factory=dict)
 
@@ -114,7 +116,8 @@ class LossSum:
                 self._layouts[scene] = layout_distances(scene, self.relations)
             reach += [gaps.new_tensor(self._layouts[scene])] * per_scene
             shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(per_scene)
-            images += _image_steps(values, loss, statistics, shown)
+            maps = _maps(statistics) if self.watched else [()] * per_scene
+            images += _image_steps(values, loss, statistics, shown, maps)
         return Scored(total, torch.cat(finite), images, distances, reach)
 
     def _value(self, term: Term, statistics: ObjectStatistics, scene: Scene, images: int) -> Tensor:
@@ -148,7 +151,11 @@ class LossSum:
 
 
 def _image_steps(
-    values: Mapping[str, Tensor], loss: Tensor, statistics: ObjectStatistics, satisfied: Tensor
+    values: Mapping[str, Tensor],
+    loss: Tensor,
+    statistics: ObjectStatistics,
+    satisfied: Tensor,
+    maps: Sequence[tuple[ObjectMap, ...]],
 ) -> list[ImageStep | None]:
     terms = {name: value.detach().tolist() for name, value in values.items()}
     centroids = statistics.centroid.detach().mean(dim=1).tolist()
@@ -161,9 +168,17 @@ def _image_steps(
             0.0,
             False,
             shown,
+            maps[i],
         )
         for i, (total, shown) in enumerate(zip(loss.detach().tolist(), satisfied.tolist(), strict=True))
     ]
+
+
+def _maps(statistics: ObjectStatistics) -> list[tuple[ObjectMap, ...]]:
+    """Per image, each object's map on the finest level, mean over its layers."""
+    *_, last = layers = finest(statistics).maps
+    rows: list[list[ObjectMap]] = torch.stack([m for m in layers if m.shape == last.shape]).detach().mean(dim=0).tolist()
+    return [tuple(maps) for maps in rows]
 
 
 def make_terms(losses: Mapping[str, TermConfig], registry: Registry) -> tuple[Term, ...]:

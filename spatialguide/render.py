@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 from PIL import Image
 
 from spatialguide.config import GuideConfig, patched
-from spatialguide.errors import OutputError
-from spatialguide.guide import SpatialGuide
+from spatialguide.errors import OutputError, PictureError, PictureWarning, SpatialGuideError
+from spatialguide.files import make_folder, write_text
+from spatialguide.guide import Result, SpatialGuide
 from spatialguide.images import check_writable, enlarged, read_metadata, save_png, side_by_side, with_boxes
-from spatialguide.reading import scene_of
+from spatialguide.reading import read_prompts, scene_of
 from spatialguide.scene import Scene
 
 
@@ -72,7 +73,9 @@ def render(
     seed: int = 0,
     compare: bool = False,
     trace: Path | None = None,
+    pictures: Path | None = None,
     scene_file: Path | None = None,
+    guide: SpatialGuide | None = None,
     say: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Draw a prompt and write the picture with its metadata.
@@ -82,6 +85,8 @@ def render(
         scene_file: a scene to use in place of the parser's.
         compare: also draw it unguided, detect objects in both, and write the two side by side.
         trace: where to write the trace as JSON.
+        pictures: folder for pictures of what guidance saw (`write_pictures`).
+        guide: of this configuration, to draw several prompts with one model; made anew if not given.
         say: told in a few words what is going on, with steps done and steps in all.
 
     Returns:
@@ -94,11 +99,13 @@ def render(
     check_writable(output)
     if trace is not None:
         check_writable(trace, ".json")
-    guide = SpatialGuide(config)
+    if pictures is not None:
+        make_folder(pictures)
+    guide = guide or SpatialGuide(config)
     say("reading the prompt", 0, 1)
     scene = scene_of(guide, prompt, scene_file)
     say("loading the model", 0, 1)
-    result = guide(scene.prompt, seed=seed, scene=scene, on_step=partial(say, "drawing"))
+    result = guide(scene.prompt, seed=seed, scene=scene, watch=pictures is not None, on_step=partial(say, "drawing"))
     picture = enlarged(result.images[0])[0]
     report: dict[str, Any] = {
         "output": str(output),
@@ -128,5 +135,65 @@ def render(
         }
     if trace is not None:
         trace.write_text(json.dumps(result.trace.as_dict()), encoding="utf-8")
+    if pictures is not None:
+        report["pictures"] = [str(path) for path in write_pictures(result, pictures)]
     save_png(picture, output, result.metadata[0])
     return report
+
+
+def render_all(
+    source: Path,
+    config: GuideConfig,
+    folder: Path,
+    *,
+    seed: int = 0,
+    compare: bool = False,
+    say: Callable[[str, int, int], object] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Draw every prompt of a file with one model, as 0001.png, 0002.png and so on, all from the same seed.
+
+    A prompt that cannot be drawn gives a report with its "problem"; the others go on.
+
+    Args:
+        source: see `spatialguide.reading.read_prompts`.
+        folder: made if need be.
+
+    Yields:
+        What `render` reports, with the "prompt".
+
+    Raises:
+        SpatialGuideError: the file cannot be read, the folder cannot be made, or the configuration fits no model.
+    """
+    make_folder(folder)
+    guide = SpatialGuide(config)
+    for number, request in enumerate(read_prompts(source), start=1):
+        prompt, problem = request["prompt"], request.get("problem")
+        report: dict[str, Any] = {"prompt": prompt}
+        if problem is None:
+            try:
+                report |= render(prompt, config, folder / f"{number:04d}.png", seed=seed, compare=compare, guide=guide, say=say)
+            except SpatialGuideError as error:
+                problem = " ".join(str(error).split())
+        yield report if problem is None else report | {"problem": problem}
+
+
+def write_pictures(result: Result, folder: Path) -> list[Path]:
+    """Write maps.png, maps.gif, curves.png and scene.svg for the first image of a watched result; curves need matplotlib.
+
+    Raises:
+        PictureError: the prompt has no relation, so nothing was looked at.
+    """
+    from spatialguide.diagram import scene_svg
+    from spatialguide.pictures import save_gif
+
+    sheet, animation, curves, graph = (folder / name for name in ("maps.png", "maps.gif", "curves.png", "scene.svg"))
+    result.attention_sheet().save(sheet)
+    save_gif(result.attention_frames(), animation)
+    write_text(graph, scene_svg(result.scene))
+    written = [sheet, animation, graph]
+    try:
+        result.figure().savefig(curves, dpi=120)
+        written.append(curves)
+    except PictureError as error:
+        warnings.warn(str(error), PictureWarning, stacklevel=2)
+    return written

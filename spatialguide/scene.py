@@ -94,6 +94,12 @@ class Scene(BaseModel):
         relations = ", ".join(self.sentence(r) for r in self.relations) or "none"
         return f"objects: {objects}; relations: {relations}"
 
+    def _repr_svg_(self) -> str:
+        """The scene's graph, for notebooks."""
+        from spatialguide.diagram import scene_svg
+
+        return scene_svg(self)
+
     def sentence(self, relation: Relation) -> str:
         """'cat left_of dog'."""
         grounds = " and ".join(self.name(i) for i in relation.objects)

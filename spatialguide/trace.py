@@ -6,7 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: One object's attention, row by row from the top, each value the share of a place's attention that goes to the object.
+ObjectMap = list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,7 @@ class ImageStep:
     gradient_norm: Euclidean norm of the loss gradient. correction_norm: of the correction that it became.
     skipped: the gradient was not finite, so nothing was added.
     satisfaction: how well the maps show the scene, see `spatialguide.satisfaction`; 0 where no candidates are ranked.
+    maps: of each object, on the finest observed level; empty unless the generation was watched.
     """
 
     terms: dict[str, float]
@@ -27,11 +34,12 @@ class ImageStep:
     correction_norm: float
     skipped: bool
     satisfaction: float = 0.0
+    maps: tuple[ObjectMap, ...] = ()
 
 
 @dataclass(frozen=True)
 class Step:
-    """One gradient: a guided call of the denoiser, or one of its refinements. Images without a scene to guide are None."""
+    """A call of the denoiser that was guided or looked at, or a refinement of it. Images without a scene to guide are None."""
 
     index: int
     timestep: float
@@ -59,38 +67,31 @@ class Trace:
         return asdict(self)
 
     def plot(self, path: str | Path, image: int = 0, names: tuple[str, ...] = ()) -> None:
-        """Save a figure: loss terms over the steps, and the objects' centroid paths.
+        """Save `figure`; the path's suffix chooses the format.
+
+        Raises:
+            PictureError: matplotlib is missing, or the image was neither guided nor watched.
+        """
+        self.figure(image, names).savefig(path)
+
+    def seen(self, image: int) -> list[tuple[int, ImageStep]]:
+        """(number of the sampling step, what was seen of one image), in order; of refined steps the last look."""
+        found = {step.index: step.images[image] for step in self.steps}
+        return [(index, step) for index, step in found.items() if step is not None]
+
+    def figure(self, image: int = 0, names: Sequence[str] = ()) -> Figure:
+        """A figure for one image of the batch: loss terms and strength over the steps, and the objects' centroid paths.
 
         Args:
-            path: where to save; the suffix chooses the format.
             image: which image of the batch.
             names: labels of the objects.
 
         Raises:
-            ImportError: matplotlib is missing; install spatialguide[plot].
-            ValueError: the image was not guided.
+            PictureError: matplotlib is missing, or the image was neither guided nor watched.
         """
-        from matplotlib.figure import Figure
+        from spatialguide.pictures import trace_figure
 
-        taken = [(step.index, step.images[image]) for step in self.steps]
-        rows = [(index, seen) for index, seen in taken if seen is not None]
-        if not rows:
-            raise ValueError(f"image {image} was not guided: there is nothing to plot")
-        figure = Figure(figsize=(9, 4), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        steps = [index for index, _ in rows]
-        for term in rows[0][1].terms:
-            left.plot(steps, [seen.terms[term] for _, seen in rows], marker=".", label=term)
-        left.set(xlabel="sampling step", ylabel="loss term", title="Loss terms")
-        left.legend()
-        for number in range(len(rows[0][1].centroids)):
-            x, y = zip(*(seen.centroids[number] for _, seen in rows), strict=True)
-            label = names[number] if number < len(names) else f"object {number}"
-            (line,) = right.plot(x, y, marker=".", linewidth=1, label=label)
-            right.plot(x[-1], y[-1], marker="o", markersize=10, color=line.get_color())
-        right.set(xlim=(0, 1), ylim=(1, 0), aspect="equal", title="Centroid paths", xlabel="x", ylabel="y")
-        right.legend()
-        figure.savefig(path)
+        return trace_figure(self, image, names)
 
 
 def picked(traces: Sequence[Trace], chosen: Sequence[int]) -> Trace:

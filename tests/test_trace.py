@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from spatialguide.errors import PictureError
 from spatialguide.trace import ImageStep, Step, Trace
 
 
@@ -30,5 +31,5 @@ def test_plot_writes_a_picture(tmp_path: Path) -> None:
     trace().plot(tmp_path / "trace.png", names=("cat", "dog"))
     with Image.open(tmp_path / "trace.png") as picture:
         assert picture.width > 400
-    with pytest.raises(ValueError, match="image 1 was not guided"):
+    with pytest.raises(PictureError, match="image 1 was neither guided nor watched"):
         trace().plot(tmp_path / "none.png", image=1)

@@ -7,6 +7,7 @@ Latents and tokens are prepared once and kept in the run folder. The run resumes
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -126,12 +127,17 @@ def train(
     muon_lr: float = 2e-3,
     adam_lr: float = 1e-3,
     seed: int = 0,
+    initial: Annotated[
+        Path | None, typer.Option(help="pipeline folder whose text encoder, UNet and tokenizer to start from")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="stop after this long, with a checkpoint")] = 1e9,
     compile_model: Annotated[bool, typer.Option("--compile/--no-compile")] = True,
 ) -> None:
     """Train, or go on from the checkpoint in OUT; the averaged weights are in the checkpoint under "average"."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
+    if initial is not None and not (out / "tokenizer").exists():
+        shutil.copytree(initial / "tokenizer", out / "tokenizer")
     if not (out / "tokenizer").exists():
         save_tokenizer(train_tokenizer(), out / "tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
@@ -139,6 +145,10 @@ def train(
     empty = torch.tensor(tokenizer("", padding="max_length", max_length=tokenizer.model_max_length)["input_ids"])
     scheduler = DDPMScheduler(**SCHEDULER_CONFIG)
     model = Denoiser(make_text_encoder(tokenizer), UNet2DConditionModel(**UNET_CONFIG))
+    if initial is not None:
+        model.text_encoder = CLIPTextModel.from_pretrained(initial / "text_encoder", dtype=torch.float32)
+        model.unet = UNet2DConditionModel.from_pretrained(initial / "unet", torch_dtype=torch.float32)
+        model.train()
     # On a CPU the fused attention's backward takes several times as long as plain matrix products.
     model.unet.set_attn_processor(AttnProcessor())
     model.text_encoder.set_attn_implementation("eager")

@@ -1,0 +1,211 @@
+"""Pictures of what guidance saw: attention maps over the image, as a sheet or an animation, and curves of the trace.
+
+All take a trace that was watched (`SpatialGuide(...)(prompt, watch=True)`, or `attach(..., watch=True)`), whose images hold the
+objects' maps at every step. Pictures are Pillow images, curves a matplotlib figure.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from spatialguide.errors import PictureError
+from spatialguide.images import COLOURS, enlarged
+from spatialguide.scene import Scene
+from spatialguide.trace import ImageStep, ObjectMap, Trace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SIDE, _GAP, _LINE = 160, 6, 22
+#: How much of the picture's own colour is left under the maps, and how strong a map's colour is at its peak.
+_LEFT, _STRONGEST = 0.45, 0.85
+
+
+def overlay(image: Image.Image, maps: Sequence[ObjectMap], colours: Sequence[str] = COLOURS) -> Image.Image:
+    """Object maps over an image, each in its own colour, as strong as the map is against its own peak.
+
+    Args:
+        image: of any size.
+        maps: one per object, any grid; they are scaled to the image.
+        colours: one per object, as Pillow knows them; used again from the start where there are too few.
+
+    Returns:
+        RGB, of the image's size.
+    """
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    grey = pixels.mean(axis=-1, keepdims=True)
+    shown = _LEFT * pixels + (1 - _LEFT) * (0.5 * grey + 127)
+    for number, values in enumerate(maps):
+        cells = np.asarray(values, dtype=np.float32)
+        cells = cells / max(float(cells.max()), 1e-8)
+        grid = Image.fromarray(cells, mode="F").resize(image.size, Image.Resampling.BICUBIC)
+        share = _STRONGEST * np.clip(np.asarray(grid), 0, 1)[..., None] ** 2
+        colour = np.array(ImageColor.getrgb(colours[number % len(colours)])[:3], dtype=np.float32)
+        shown = shown * (1 - share) + colour * share
+    return Image.fromarray(shown.round().astype(np.uint8))
+
+
+def attention_sheet(image: Image.Image, trace: Trace, scene: Scene, number: int = 0, columns: int = 6) -> Image.Image:
+    """A contact sheet: a row for each object, a column for each of some steps, and the image itself at the end.
+
+    Args:
+        image: the finished image.
+        trace: watched.
+        scene: of the image.
+        number: which image of the batch it is.
+        columns: at most so many steps, the first and the last among them.
+
+    Raises:
+        PictureError: the trace holds no maps of this image.
+    """
+    watched = _watched(trace, number)
+    chosen = [watched[i] for i in np.unique(np.linspace(0, len(watched) - 1, columns).round().astype(int))]
+    names = [scene.name(index) for index in range(len(scene.objects))]
+    picture = _thumbnail(image)
+    font = ImageFont.load_default(size=14)
+    label = max((round(font.getlength(name)) for name in names), default=0) + 2 * _GAP
+    width, height = picture.size
+    size = (label + (len(chosen) + 1) * (width + _GAP), _LINE + len(names) * (height + _GAP))
+    canvas = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
+    for place, (step, seen) in enumerate(chosen):
+        left = label + place * (width + _GAP)
+        draw.text((left, 3), f"step {step + 1}", fill="#444444", font=font)
+        for row in range(len(names)):
+            canvas.paste(overlay(picture, [seen.maps[row]], [_colour(row)]), (left, _LINE + row * (height + _GAP)))
+    left = label + len(chosen) * (width + _GAP)
+    draw.text((left, 3), "image", fill="#444444", font=font)
+    for row, name in enumerate(names):
+        top = _LINE + row * (height + _GAP)
+        draw.text((_GAP, top + height // 2), name, fill=_colour(row), font=font, anchor="lm")
+        canvas.paste(picture, (left, top))
+    return canvas
+
+
+def attention_frames(image: Image.Image, trace: Trace, scene: Scene, number: int = 0) -> list[Image.Image]:
+    """An animation: a frame for each step, with every object's map and, as a line, the way its centroid has come.
+
+    Args:
+        image: the finished image.
+        trace: watched.
+        scene: of the image.
+        number: which image of the batch it is.
+
+    Raises:
+        PictureError: the trace holds no maps of this image.
+    """
+    picture = enlarged(image.convert("RGB"))[0]
+    names = [scene.name(index) for index in range(len(scene.objects))]
+    font = ImageFont.load_default(size=15)
+    frames = []
+    paths: list[list[tuple[float, float]]] = [[] for _ in names]
+    for step, seen in _watched(trace, number):
+        canvas = Image.new("RGB", (picture.width, picture.height + _LINE), "white")
+        canvas.paste(overlay(picture, seen.maps), (0, _LINE))
+        draw = ImageDraw.Draw(canvas)
+        x = float(_GAP)
+        for row, word in enumerate([*names, f"step {step + 1}"]):
+            fill = _colour(row) if row < len(names) else "#444444"
+            draw.text((x, 2), word, fill=fill, font=font)
+            x += font.getlength(word) + 2 * _GAP
+        for row, (path, centroid) in enumerate(zip(paths, seen.centroids, strict=True)):
+            path.append((centroid[0] * (picture.width - 1), _LINE + centroid[1] * (picture.height - 1)))
+            draw.line(path, fill="white", width=5)
+            draw.line(path, fill=_colour(row), width=3)
+            (x0, y0) = path[-1]
+            draw.ellipse((x0 - 7, y0 - 7, x0 + 7, y0 + 7), fill=_colour(row), outline="white", width=2)
+        frames.append(canvas)
+    return frames
+
+
+def save_gif(frames: Sequence[Image.Image], path: str | Path, milliseconds: int = 250) -> None:
+    """Write an endless animation; its last frame stays four times as long."""
+    first, *others = frames
+    lasting = [milliseconds] * len(others) + [4 * milliseconds]
+    first.save(path, save_all=True, append_images=others, duration=lasting, loop=0)
+
+
+def trace_figure(trace: Trace, image: int = 0, names: Sequence[str] = ()) -> Figure:
+    """Loss terms and strength over the steps, and the objects' centroid paths, as a matplotlib figure.
+
+    Args:
+        trace: of any generation that was guided or watched.
+        image: which image of the batch.
+        names: labels of the objects.
+
+    Raises:
+        PictureError: matplotlib is missing, or the image was neither guided nor watched.
+    """
+    rows = trace.seen(image)
+    if not rows:
+        raise PictureError(
+            f"image {image} was neither guided nor watched: there is nothing to plot; its prompt has no relation"
+        )
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PictureError('curves need matplotlib: python -m pip install "spatialguide[plot]"') from error
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    losses, strength, paths = figure.subplots(1, 3)
+    steps = [index + 1 for index, _ in rows]
+    for term in rows[0][1].terms:
+        losses.plot(steps, [seen.terms[term] for _, seen in rows], marker=".", label=term)
+    losses.set(xlabel="sampling step", title="Loss terms")
+    if rows[0][1].terms:
+        losses.legend()
+    strength.bar(steps, [seen.correction_norm for _, seen in rows], color="#7f7f7f")
+    strength.set(xlabel="sampling step", title="Correction, Euclidean norm")
+    for number in range(len(rows[0][1].centroids)):
+        x, y = zip(*(seen.centroids[number] for _, seen in rows), strict=True)
+        label = names[number] if number < len(names) else f"object {number}"
+        paths.plot(x, y, marker=".", linewidth=1, label=label, color=_colour(number))
+        paths.plot(x[-1], y[-1], marker="o", markersize=10, color=_colour(number))
+    paths.set(xlim=(0, 1), ylim=(1, 0), aspect="equal", title="Centroids, from first to last", xlabel="x", ylabel="y")
+    paths.legend()
+    for axes in (losses, strength, paths):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure
+
+
+def row(images: Sequence[Image.Image]) -> Image.Image:
+    """Images of one size beside each other, small ones enlarged."""
+    large = [enlarged(image.convert("RGB"))[0] for image in images]
+    width, height = large[0].size
+    canvas = Image.new("RGB", (len(large) * (width + _GAP) - _GAP, height), "white")
+    for place, image in enumerate(large):
+        canvas.paste(image, (place * (width + _GAP), 0))
+    return canvas
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """The image as a PNG file's content."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _watched(trace: Trace, number: int) -> list[tuple[int, ImageStep]]:
+    found = [(index, seen) for index, seen in trace.seen(number) if seen.maps]
+    if not found:
+        raise PictureError(
+            f"the trace holds no attention maps of image {number}: draw it with watch=True, from a prompt that has a relation"
+        )
+    return found
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    large = enlarged(image.convert("RGB"))[0]
+    scale = _SIDE / max(large.size)
+    return large.resize((round(large.width * scale), round(large.height * scale)), Image.Resampling.BICUBIC)
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
