@@ -218,6 +218,28 @@ def parse(
         reading.print_scene(found, relations, out)
 
 
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to bind to; 0.0.0.0 lets everyone on the network in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 7860,
+    config: ConfigOption = None,
+    max_steps: Annotated[int, typer.Option(min=1, help="Most sampling steps that a visitor may ask for.")] = 100,
+    max_side: Annotated[int, typer.Option(min=8, help="Largest side in pixels that a visitor may ask for.")] = 1024,
+    queue: Annotated[int, typer.Option(min=1, help="Drawings that may wait; more are refused.")] = 16,
+) -> None:
+    """Serve a web page: type a prompt, see it understood, and drawn unguided and guided side by side."""
+    say_warnings(quiet=False)
+    silence_libraries()
+    from spatialguide import web
+
+    base = None if config is None else settings(config, None)
+    name = "" if config is None else config.name
+    studio = web.Studio(base, name, web.Limits(steps=max_steps, side=max_side, queue=queue))
+    page = web.serve(studio, host, port)
+    out.print(f"running at [bold]{page.local_url}[/]  stop with Ctrl+C", highlight=False, soft_wrap=True)
+    page.block_thread()
+
+
 @app.command("new-plugin")
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Of the new package, such as my-loss.")],

@@ -85,7 +85,8 @@ class Result:
 
     def _repr_png_(self) -> bytes:
         """The images side by side, for notebooks."""
-        from spatialguide.pictures import png_bytes, row
+        from spatialguide.images import png_bytes
+        from spatialguide.pictures import row
 
         return png_bytes(row(self.images))
 
@@ -419,14 +420,17 @@ class SpatialGuide:
             "config": self.config.model_dump(mode="json"),
         }
 
+    def unknown_objects(self, scenes: Iterable[Scene]) -> list[str]:
+        """Objects that the backend says it cannot draw; none where it names no vocabulary."""
+        known = self.backend.vocabulary
+        return [] if known is None else sorted({o.text for s in scenes for o in s.objects if o.text.lower() not in known})
+
     def _warn_unknown_objects(self, scenes: Sequence[Scene]) -> None:
-        vocabulary = self.backend.vocabulary
-        if vocabulary is None:
-            return
-        unknown = sorted({o.text for s in scenes for o in s.objects if o.text.lower() not in vocabulary})
+        unknown = self.unknown_objects(scenes)
         if unknown:
+            known = ", ".join(self.backend.vocabulary or ())
             warnings.warn(
-                f"the {self.config.backend} model has never seen: {', '.join(unknown)}. It can draw: {', '.join(vocabulary)}",
+                f"the {self.config.backend} model has never seen: {', '.join(unknown)}. It can draw: {known}",
                 ObjectWarning,
                 stacklevel=3,
             )

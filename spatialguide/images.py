@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -43,12 +44,11 @@ def save_png(image: Image.Image, path: Path, metadata: dict[str, Any]) -> None:
         OutputError: the path cannot be written.
     """
     check_writable(path)
-    info = PngInfo()
-    info.add_itxt(METADATA_KEY, json.dumps(metadata, ensure_ascii=False))
+    content = png_bytes(image, metadata)
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".png")
     try:
         with os.fdopen(handle, "wb") as file:
-            image.save(file, format="PNG", pnginfo=info)
+            file.write(content)
         # mkstemp makes private files; an image gets the permissions that any new file would have.
         mask = os.umask(0)
         os.umask(mask)
@@ -59,6 +59,16 @@ def save_png(image: Image.Image, path: Path, metadata: dict[str, Any]) -> None:
         if not isinstance(error, OSError):
             raise
         raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def png_bytes(image: Image.Image, metadata: dict[str, Any] | None = None) -> bytes:
+    """Content of a PNG file, with metadata under the key "spatialguide" if there is any."""
+    info = PngInfo()
+    if metadata is not None:
+        info.add_itxt(METADATA_KEY, json.dumps(metadata, ensure_ascii=False))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

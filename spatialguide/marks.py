@@ -9,7 +9,7 @@ The marks are taken out before the prompt is drawn. Statements are parted by ";"
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from spatialguide.errors import PromptError, SceneError
 from spatialguide.records import from_record
@@ -53,9 +53,19 @@ def read_marks(prompt: str, predicates: Collection[str]) -> Scene:
         raise PromptError(
             "beside its marks the prompt is empty: say what to draw, such as 'a cat and a dog {{cat left_of dog}}'"
         )
-    statements = [part for mark in marks for part in re.split(r"[;\n]", mark) if part.strip()]
+    return stated(text, (part for mark in marks for part in re.split(r"[;\n]", mark)), predicates)
+
+
+def stated(prompt: str, statements: Iterable[str], predicates: Collection[str]) -> Scene:
+    """The scene of a prompt in which these statements hold, each as in a mark; empty ones are passed over.
+
+    Raises:
+        PromptError: a statement without a known predicate, or with a name that the prompt lacks.
+    """
+    families = _families(predicates)
+    triples = [_triple(statement, families) for statement in statements if statement.strip()]
     try:
-        return from_record({"prompt": text, "relations": [_triple(part, families) for part in statements]})
+        return from_record({"prompt": prompt, "relations": triples})
     except SceneError as error:
         raise PromptError(f"in the marks: {str(error).removesuffix(': give the object a span')}") from error
 

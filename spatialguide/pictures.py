@@ -6,7 +6,6 @@ objects' maps at every step. Pictures are Pillow images, curves a matplotlib fig
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -183,13 +182,6 @@ def row(images: Sequence[Image.Image]) -> Image.Image:
     for place, image in enumerate(large):
         canvas.paste(image, (place * (width + _GAP), 0))
     return canvas
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """The image as a PNG file's content."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def _watched(trace: Trace, number: int) -> list[tuple[int, ImageStep]]:

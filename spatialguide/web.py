@@ -1,0 +1,493 @@
+"""The web page: type a prompt, see how it is understood, and draw it unguided and guided side by side.
+
+`make_page` builds it with Gradio, `serve` runs it. What the page does is a method of `Studio`, which knows no Gradio.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from spatialguide.config import PRESETS, GuideConfig, make_config
+from spatialguide.errors import ConfigError, PromptError, SpatialGuideError
+from spatialguide.guide import Result, SpatialGuide
+from spatialguide.images import enlarged, png_bytes
+from spatialguide.marks import stated
+from spatialguide.planning import check_scene
+from spatialguide.registry import Registry, default_registry
+from spatialguide.scene import Scene
+
+if TYPE_CHECKING:
+    import gradio
+    from PIL import Image
+
+Say = Callable[[str, int, int], object]
+
+_EXAMPLES = ("a cat to the left of a dog", "a giraffe above a bus", "a cat to the left of a dog, above a red car")
+_HEAD = """<h1>spatialguide</h1>
+<p>Type what goes where. The same model draws it twice from one seed: left alone, and guided.</p>"""
+_PROMPT_HELP = "Say what goes where: left of, right of, above, below, between, inside, near, in the top left corner ..."
+_RELATIONS_HELP = "One a line: cat left_of dog. Change them, and they beat what was read from the prompt."
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor may ask for. side is in pixels, prompt in characters; queue counts waiting drawings of all visitors."""
+
+    steps: int = 100
+    side: int = 1024
+    prompt: int = 1000
+    queue: int = 16
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the page's controls say. relations: one a line; None takes them from the prompt. side: None is the model's usual."""
+
+    prompt: str
+    relations: str | None = None
+    preset: str = "balanced"
+    backend: str = "tiny"
+    terms: tuple[str, ...] | None = None
+    strength: float | None = None
+    steps: int | None = None
+    side: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Both images of one wish, watched at every step; and the code and the configuration that make the guided one.
+
+    notes: what was not guided or cannot be drawn, one line each.
+    """
+
+    unguided: Result
+    guided: Result
+    code: str
+    config: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """How many steps were watched; 0 where the prompt has no relation."""
+        return len(self.guided.trace.seen(0))
+
+
+@dataclass
+class Studio:
+    """Reads prompts and draws them, within limits.
+
+    Args:
+        base: a configuration to offer beside the presets, under `base_name`.
+        limits: what a wish may ask for.
+        registry: plugins; all installed ones by default.
+    """
+
+    base: GuideConfig | None = None
+    base_name: str = "file"
+    limits: Limits = Limits()
+    registry: Registry = field(default_factory=default_registry)
+    _guides: dict[str, SpatialGuide] = field(default_factory=dict)
+
+    @property
+    def presets(self) -> list[str]:
+        """Names of what a wish may start from, the one that the page starts with first."""
+        return [self.base_name, *PRESETS] if self.base is not None else list(PRESETS)
+
+    def preset(self, name: str) -> GuideConfig:
+        """The configuration of this name."""
+        return self.base if self.base is not None and name == self.base_name else make_config(name)
+
+    def read(self, prompt: str) -> tuple[Scene, str]:
+        """The prompt's scene, and its relations one a line.
+
+        Raises:
+            SpatialGuideError: the prompt is empty, too long, or cannot hold.
+        """
+        scene = self._reader.parse(self._checked(prompt))
+        return scene, relation_lines(scene)
+
+    def scene(self, wish: Wish) -> Scene:
+        """The scene that a wish asks for: the prompt's, or the one that its own relations state.
+
+        Raises:
+            SpatialGuideError: see `read`; or a line is no relation.
+        """
+        found, lines = self.read(wish.prompt)
+        if wish.relations is None or _plain(wish.relations) == _plain(lines):
+            return found
+        if not wish.relations.strip():
+            return found.model_copy(update={"relations": ()})
+        relations = self.registry.relations()
+        scene = stated(found.prompt, wish.relations.splitlines(), relations)
+        check_scene(scene, relations)
+        return scene
+
+    def config(self, wish: Wish) -> GuideConfig:
+        """The configuration that a wish asks for.
+
+        Raises:
+            ConfigError: a value is out of range or over a limit.
+        """
+        start = self.preset(wish.preset)
+        changes = self._changes(wish, start)
+        config = make_config(**_merged(start.model_dump(exclude_unset=True), changes)) if changes else start
+        steps = config.steps or 0
+        if steps > self.limits.steps:
+            raise ConfigError(f"{steps} steps are over this page's limit of {self.limits.steps}: ask for fewer")
+        side = max(config.width or 0, config.height or 0)
+        if side > self.limits.side:
+            raise ConfigError(f"{side} pixels are over this page's limit of {self.limits.side}: ask for fewer")
+        return config
+
+    def draw(self, wish: Wish, say: Say = lambda what, done, total: None) -> Drawing:
+        """Draw a wish unguided and guided, from the same seed.
+
+        Args:
+            say: told in a few words what is going on, with steps done and steps in all.
+
+        Raises:
+            SpatialGuideError: bad input, with the cause and the remedy.
+        """
+        scene, config = self.scene(wish), self.config(wish)
+        say("loading the model", 0, 1)
+        guide = self._guide(config)
+        results = []
+        for guided, what in ((False, "drawing unguided"), (True, "drawing guided")):
+            results.append(
+                guide(
+                    scene.prompt,
+                    seed=wish.seed,
+                    scene=scene,
+                    guided=guided,
+                    watch=True,
+                    on_step=lambda done, total, what=what: say(what, done, total),
+                )
+            )
+        unguided, guided_result = results
+        return Drawing(unguided, guided_result, self.code(wish), self.yaml(wish), tuple(_notes(guided_result.scene, guide)))
+
+    def code(self, wish: Wish) -> str:
+        """Python that draws the wish's guided image."""
+        start = self.preset(wish.preset)
+        arguments = [] if wish.preset == "balanced" else [f"preset={wish.preset!r}"]
+        if wish.preset not in PRESETS:
+            arguments = [f"{key}={value!r}" for key, value in start.model_dump(mode="json", exclude_unset=True).items()]
+        arguments += [f"{key}={value!r}" for key, value in self._changes(wish, start).items()]
+        own = wish.relations is not None and _plain(wish.relations) != _plain(self.read(wish.prompt)[1])
+        prompt = _marked(wish) if own and wish.relations and wish.relations.strip() else wish.prompt
+        return "\n".join(
+            [
+                "from spatialguide import SpatialGuide",
+                "",
+                f"guide = SpatialGuide({', '.join(arguments)})",
+                f"result = guide({prompt!r}, seed={wish.seed})",
+                'result.images[0].save("out.png")',
+            ]
+        )
+
+    def yaml(self, wish: Wish) -> str:
+        """The wish's configuration as a file for --config."""
+        start = self.preset(wish.preset)
+        head = {"preset": wish.preset} if wish.preset in PRESETS else start.model_dump(mode="json", exclude_unset=True)
+        text: str = yaml.safe_dump(_merged(head, self._changes(wish, start)), sort_keys=False)
+        return text
+
+    @property
+    def _reader(self) -> SpatialGuide:
+        """A guide to parse with; it loads no model."""
+        return self._guides.setdefault("", SpatialGuide(self.base, registry=self.registry))
+
+    def _guide(self, config: GuideConfig) -> SpatialGuide:
+        """A guide of this configuration, with the model that is loaded already if there is one."""
+        key = f"{config.backend} {config.backend_options}"
+        loaded = self._guides.setdefault(key, SpatialGuide(config, registry=self.registry))
+        loaded.pipeline  # noqa: B018 - loads it once, for all guides that come from this one
+        return loaded.with_config(config)
+
+    def _changes(self, wish: Wish, start: GuideConfig) -> dict[str, Any]:
+        """What a wish asks for beyond what it starts from, as keyword arguments."""
+        changes: dict[str, Any] = {}
+        if wish.backend != start.backend:
+            changes["backend"] = wish.backend
+        if wish.steps and wish.steps != start.steps:
+            changes["steps"] = wish.steps
+        if wish.side and (wish.side, wish.side) != (start.width, start.height):
+            changes |= {"width": wish.side, "height": wish.side}
+        if wish.strength is not None and wish.strength != start.guidance.strength:
+            changes["guidance"] = {"strength": wish.strength}
+        if wish.terms is not None and set(wish.terms) != set(start.losses):
+            kept = {name: start.losses[name].model_dump() for name in wish.terms if name in start.losses}
+            changes["losses"] = {name: kept.get(name, {"weight": 1.0}) for name in wish.terms}
+        return changes
+
+    def _checked(self, prompt: str) -> str:
+        if len(prompt) > self.limits.prompt:
+            raise PromptError(f"the prompt has {len(prompt)} characters, over this page's limit of {self.limits.prompt}")
+        return prompt
+
+
+def _notes(scene: Scene, guide: SpatialGuide) -> Iterator[str]:
+    if not scene.relations:
+        yield "no relation was found, so there is nothing to guide: both images are the same"
+    yield from (f"not guided: {line}" for line in scene.ignored)
+    unknown = guide.unknown_objects([scene])
+    if unknown:
+        yield f"the {guide.config.backend} model has never seen: {', '.join(unknown)}"
+
+
+def relation_lines(scene: Scene) -> str:
+    """The scene's relations as people write them, one a line."""
+    return "\n".join(scene.sentence(edge) for edge in scene.relations)
+
+
+def _plain(lines: str) -> list[str]:
+    return [" ".join(line.split()) for line in lines.splitlines() if line.strip()]
+
+
+def _marked(wish: Wish) -> str:
+    """The prompt with the wish's relations as marks, in place of marks of its own."""
+    return f"{wish.prompt.partition('{{')[0].rstrip()} {{{{{'; '.join(_plain(wish.relations or ''))}}}}}"
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    guidance = {**base.get("guidance", {}), **changes.get("guidance", {})}
+    return {**base, **changes, **({"guidance": guidance} if guidance else {})}
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def make_page(studio: Studio) -> gradio.Blocks:
+    """The page, ready to launch.
+
+    Raises:
+        ConfigError: Gradio is missing.
+    """
+    gr = _gradio()
+    start = studio.preset(studio.presets[0])
+    names = studio.registry.names
+    with gr.Blocks(title="spatialguide", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gr.HTML(_HEAD)
+        drawn = gr.State(None, time_to_live=3600)
+        with gr.Row():
+            with gr.Column(scale=3):
+                prompt = gr.Textbox(
+                    label="Prompt", info=_PROMPT_HELP, lines=2, max_lines=6, max_length=studio.limits.prompt, elem_id="prompt"
+                )
+                gr.Examples([[example] for example in _EXAMPLES], [prompt], label="Try")
+                understood = gr.HTML(_message("Nothing typed yet."), elem_id="understood")
+                relations = gr.Textbox(label="Relations", info=_RELATIONS_HELP, lines=3, max_lines=10, elem_id="relations")
+            with gr.Column(scale=2):
+                with gr.Row():
+                    preset = gr.Dropdown(studio.presets, value=studio.presets[0], label="Preset", elem_id="preset")
+                    backend = gr.Dropdown(names("backends"), value=start.backend, label="Model", elem_id="backend")
+                terms = gr.Dropdown(
+                    names("losses"), value=list(start.losses), multiselect=True, label="Loss terms", elem_id="terms"
+                )
+                strength = gr.Number(
+                    start.guidance.strength,
+                    minimum=0,
+                    step=0.5,
+                    label="Strength",
+                    info="0 leaves the model alone",
+                    elem_id="strength",
+                )
+                with gr.Row():
+                    steps = gr.Number(
+                        start.steps or 0, precision=0, minimum=0, maximum=studio.limits.steps, label="Steps",
+                        info="0: the model's usual", elem_id="steps",
+                    )  # fmt: skip
+                    side = gr.Number(
+                        start.width or 0, precision=0, minimum=0, maximum=studio.limits.side, step=8, label="Side in pixels",
+                        info="0: the model's usual", elem_id="side",
+                    )  # fmt: skip
+                    seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="seed")
+                go = gr.Button("Draw", variant="primary", elem_id="draw")
+        status = gr.HTML(_message(""), elem_id="status")
+        with gr.Row():
+            unguided, guided = (gr.HTML(_empty(name), elem_id=name) for name in ("unguided", "guided"))
+        step = gr.Slider(1, 2, value=1, step=1, label="Attention at step", interactive=True, visible=False, elem_id="step")
+        with gr.Row():
+            unguided_maps, guided_maps = (gr.HTML(elem_id=f"{name}-maps") for name in ("unguided", "guided"))
+        with gr.Accordion("Curves, code and configuration", open=False):
+            curves = gr.HTML(elem_id="curves")
+            with gr.Row():
+                code = gr.Code(language="python", label="Python", interactive=False, elem_id="code")
+                config = gr.Code(language="yaml", label="Configuration for --config", interactive=False, elem_id="config")
+
+        def read(text: str) -> tuple[str, str]:
+            if not text.strip():
+                return _message("Nothing typed yet."), ""
+            try:
+                scene, lines = studio.read(text)
+            except SpatialGuideError as error:
+                return _message(str(error), fault=True), ""
+            return _scene(scene), lines
+
+        def choose(name: str) -> tuple[str, list[str], float, int, int]:
+            chosen = studio.preset(name)
+            return chosen.backend, list(chosen.losses), chosen.guidance.strength, chosen.steps or 0, chosen.width or 0
+
+        def draw(*values: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's way of asking for it
+            text, lines, name, model, chosen, power, count, pixels, number = values
+            wish = Wish(
+                text, lines, name, model, tuple(chosen), float(power), int(count) or None, int(pixels) or None, int(number or 0)
+            )
+            try:
+                drawing = studio.draw(wish, lambda what, done, total: progress((done, total), desc=what))
+            except SpatialGuideError as error:
+                return [_message(str(error), fault=True), *[gr.skip()] * 9]
+            prompt_text = drawing.guided.scene.prompt
+            return [
+                "".join(map(_message, [f"Drawn with seed {wish.seed}.", *drawing.notes])),
+                _figure(drawing.unguided.images[0], "unguided", prompt_text, drawing.unguided.metadata[0]),
+                _figure(drawing.guided.images[0], "guided", prompt_text, drawing.guided.metadata[0]),
+                drawing,
+                gr.update(maximum=max(2, drawing.steps), value=max(1, drawing.steps), visible=drawing.steps > 0),
+                *maps(drawing, drawing.steps),
+                _curves(drawing),
+                drawing.code,
+                drawing.config,
+            ]
+
+        def maps(drawing: Drawing | None, at: float) -> tuple[str, str]:
+            if drawing is None or not drawing.steps:
+                return "", ""
+            return _maps(drawing.unguided, int(at), "unguided"), _maps(drawing.guided, int(at), "guided")
+
+        prompt.change(read, [prompt], [understood, relations], trigger_mode="always_last", show_progress="hidden")
+        preset.input(choose, [preset], [backend, terms, strength, steps, side], show_progress="hidden")
+        gr.on(
+            [go.click, prompt.submit],
+            draw,
+            [prompt, relations, preset, backend, terms, strength, steps, side, seed],
+            [status, unguided, guided, drawn, step, unguided_maps, guided_maps, curves, code, config],
+            concurrency_limit=1,
+            show_progress_on=[status],
+        )
+        step.change(maps, [drawn, step], [unguided_maps, guided_maps], trigger_mode="always_last", show_progress="hidden")
+    page.queue(max_size=studio.limits.queue, api_open=False)
+    return page
+
+
+def serve(studio: Studio, host: str = "127.0.0.1", port: int = 7860) -> gradio.Blocks:
+    """Serve the page in the background. Bound to this machine by default; nothing is sent elsewhere.
+
+    Args:
+        host: address to bind to; "0.0.0.0" lets everyone on the network in.
+        port: 0 takes any that is free.
+
+    Returns:
+        The page, whose `local_url` says where it is and whose `block_thread()` waits until interrupted.
+
+    Raises:
+        ConfigError: Gradio is missing, or the port is taken.
+    """
+    gr = _gradio()
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    page = make_page(studio)
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port or _free_port(host),
+            prevent_thread_lock=True,
+            share=False,
+            quiet=True,
+            ssr_mode=False,
+            footer_links=[],
+            theme=gr.themes.Default(**fonts),
+            css=_CSS,
+            max_file_size="1mb",
+            state_session_capacity=64,
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot serve at {host}:{port}: {error}; choose another --port") from error
+    return page
+
+
+def _gradio() -> Any:
+    try:
+        import gradio
+    except ImportError as error:
+        raise ConfigError('the page needs Gradio: python -m pip install "spatialguide[web]"') from error
+    return gradio
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+_CSS = """
+figure.drawn { margin: 0; text-align: center }
+figure.drawn img { width: 100%; max-width: 420px; border-radius: 8px; margin: 0 auto; display: block }
+figure.drawn figcaption { font-size: 0.95rem; margin-top: 4px }
+.scene svg { width: 100%; height: auto; max-height: 220px; color: inherit }
+p.fault { color: #b00020; font-weight: 600 }
+.dark p.fault { color: #ff8a80 }
+span[data-testid="block-info"] + div, .dim, .info { color: #555 !important }
+.dark .info { color: #bbb !important }
+.empty { border: 1px dashed #9993; border-radius: 8px; padding: 4em 1em; text-align: center }
+"""
+
+
+def _message(text: str, fault: bool = False) -> str:
+    """A line that screen readers say when it changes."""
+    role = "alert" if fault else "status"
+    return f'<p role="{role}" class="{"fault" if fault else "said"}">{html.escape(text)}</p>'
+
+
+def _scene(scene: Scene) -> str:
+    from spatialguide.diagram import scene_svg
+
+    said = html.escape(scene.describe())
+    left_out = "".join(f"<p>ignored: {html.escape(line)}</p>" for line in scene.ignored)
+    graph = f'<div class="scene" role="img" aria-label="{said}">{scene_svg(scene)}</div>' if scene.relations else ""
+    return f'<p role="status">{said}</p>{graph}{left_out}'
+
+
+def _empty(name: str) -> str:
+    return f'<div class="empty">The {name} image comes here.</div>'
+
+
+def _figure(image: Image.Image, title: str, alt: str, metadata: dict[str, Any] | None = None) -> str:
+    """metadata: what the PNG is to carry, with a link to save it."""
+    source = f"data:image/png;base64,{base64.b64encode(png_bytes(enlarged(image)[0], metadata)).decode()}"
+    link = f' · <a download="{title}.png" href="{source}">save the {title} image</a>' if metadata else ""
+    words = html.escape(f"{title}: {alt}")
+    return f'<figure class="drawn"><img src="{source}" alt="{words}"><figcaption>{title}{link}</figcaption></figure>'
+
+
+def _maps(result: Result, step: int, name: str) -> str:
+    from spatialguide.pictures import attention_frames
+
+    frames = attention_frames(result.images[0], result.trace, result.scene)
+    at = min(step, len(frames))
+    return _figure(frames[at - 1], f"{name}, attention at step {at}", result.scene.describe())
+
+
+def _curves(drawing: Drawing) -> str:
+    import io
+
+    if not drawing.steps:
+        return ""
+    try:
+        figure = drawing.guided.figure()
+    except SpatialGuideError as error:
+        return _message(str(error))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f'<img src="data:image/png;base64,{data}" alt="loss terms, correction and centroids over the steps" style="width:100%">'
+    )
