@@ -214,7 +214,10 @@ def load_config(path: str | Path, **overrides: Any) -> GuideConfig:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read configuration '{path}': {error}") from error
+        raise ConfigError(
+            f"cannot read configuration '{path}': {getattr(error, 'strerror', None) or error}; "
+            "`spatialguide config init` writes one"
+        ) from error
     try:
         data = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
@@ -254,4 +257,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             owner = owner.model_fields[part].annotation if part in getattr(owner, "model_fields", {}) else None
         known = getattr(owner, "model_fields", {})
         return f"unknown key '{path}'.{suggestion(str(fault['loc'][-1]), known)}"
-    return f"'{path}': {fault['msg']}"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = fault["input"]
+    said = f", not {given!r}" if isinstance(given, (str, int, float)) else ""
+    return f"'{path}': {message}{said}" if path else f"{message}{said}"

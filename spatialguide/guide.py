@@ -199,7 +199,7 @@ class SpatialGuide:
         """
         from spatialguide.pipelines import cleans_away
 
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = _prompts(prompt)
         if scene is None and any(isinstance(text, str) and is_marked(text, self.registry.relations()) for text in prompts):
             raise PromptError(
                 "attach() guides a call that you make, and the text encoder must not read the marks: "
@@ -277,9 +277,9 @@ class SpatialGuide:
 
         Raises:
             UnknownPluginError: no backend has the name.
+            ConfigError: it has no such option.
         """
-        factory = self.registry.get("backends", self.config.backend)
-        backend = self.registry.call("backends", self.config.backend, lambda: factory(**self.config.backend_options))
+        backend = self.registry.make("backends", self.config.backend, self.config.backend_options)
         if not isinstance(backend, Backend):
             source = self.registry.origin("backends", self.config.backend).distribution
             raise InvalidPluginError(
@@ -339,9 +339,7 @@ class SpatialGuide:
         """
         from spatialguide.trace import picked
 
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts:
-            raise PromptError("no prompt was given")
+        prompts = _prompts(prompt)
         if not 0 <= seed < 2**63:
             raise PromptError(f"seed must be between 0 and 2**63, not {seed}")
         if images_per_prompt < 1:
@@ -434,6 +432,17 @@ class SpatialGuide:
                 ObjectWarning,
                 stacklevel=3,
             )
+
+
+def _prompts(given: str | Iterable[str]) -> list[str]:
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise PromptError(f"a prompt must be text, or several texts, not {type(given).__name__}")
+    prompts = list(given)
+    if not prompts:
+        raise PromptError("no prompt was given: give a text, or a list of at least one")
+    return prompts
 
 
 def _callback(pipeline: Any, on_step: Callable[[int, int], object] | None) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"cannot read '{path}': {error}") from error
     if text is None:
-        raise OutputError(f"'{path}' carries no spatialguide metadata")
+        raise OutputError(f"'{path}' carries no spatialguide metadata: only a PNG that spatialguide wrote does")
     try:
         metadata = json.loads(text)
     except ValueError:

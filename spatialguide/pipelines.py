@@ -34,7 +34,9 @@ def denoiser_of(pipeline: Any) -> nn.Module:
         if getattr(pipeline, name, None) is not None:
             denoiser: nn.Module = getattr(pipeline, name)
             return denoiser
-    raise UnsupportedPipelineError(f"{type(pipeline).__name__} has no unet and no transformer: it cannot be guided")
+    raise UnsupportedPipelineError(
+        f"{type(pipeline).__name__} has no unet and no transformer: it cannot be guided; give a diffusers pipeline"
+    )
 
 
 def plain(denoiser: Any) -> nn.Module:

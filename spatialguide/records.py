@@ -145,7 +145,7 @@ def load_scene(path: str | Path, prompt: str | None = None) -> Scene:
     try:
         data = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _PlainLoader)
     except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"cannot read scene '{path}': {error}") from error
+        raise SceneError(f"cannot read scene '{path}': {getattr(error, 'strerror', None) or error}") from error
     except yaml.YAMLError as error:
         raise SceneError(f"'{path}' is neither JSON nor YAML: {' '.join(str(error).split())}") from error
     return from_record(data, prompt)

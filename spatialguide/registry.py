@@ -15,6 +15,7 @@ import pluggy
 from spatialguide import hookspecs
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.errors import (
+    ConfigError,
     DuplicatePluginError,
     InvalidPluginError,
     PluginError,
@@ -195,6 +196,28 @@ class Registry:
             source = self.origin(kind, name).distribution
             fault = f"{type(error).__name__}: {error}"
             raise PluginError(f"{SINGULAR[kind]} '{name}' of distribution '{source}' raised {fault}") from error
+
+    def make(self, kind: str, name: str, options: Mapping[str, Any]) -> Any:
+        """Build a plugin from its factory.
+
+        Args:
+            options: keyword arguments of the factory.
+
+        Raises:
+            UnknownPluginError: there is none of this name.
+            ConfigError: the factory has no such option; the message names the nearest one.
+            PluginError: it cannot be built.
+        """
+        factory = self.get(kind, name)
+        try:
+            known = inspect.signature(factory).parameters
+        except (TypeError, ValueError):  # some callables of C tell nothing
+            known = {}
+        free = not known or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
+        for option in options if not free else ():
+            if option not in known:
+                raise ConfigError(f"{SINGULAR[kind]} '{name}' has no option '{option}'.{suggestion(option, known)}")
+        return self.call(kind, name, lambda: factory(**options))
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Registered names of one kind."""

@@ -80,8 +80,7 @@ def run_benchmark(
         check_writable(sheet)
     task = task or Task()
     guide = SpatialGuide(methods[BASELINE].config)
-    factory = guide.registry.get("benchmarks", task.benchmark)
-    benchmark: Benchmark = guide.registry.call("benchmarks", task.benchmark, lambda: factory(**(task.options or {})))
+    benchmark: Benchmark = guide.registry.make("benchmarks", task.benchmark, task.options or {})
     cases = guide.registry.call(
         "benchmarks", task.benchmark, lambda: benchmark.cases(guide.backend.vocabulary, task.prompts, task.seed)
     )

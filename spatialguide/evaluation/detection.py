@@ -21,10 +21,10 @@ def make_detector(registry: Registry, name: str, options: Mapping[str, Any] | No
 
     Raises:
         UnknownPluginError: there is none of this name.
+        ConfigError: it has no such option.
         PluginError: it cannot be built.
     """
-    factory = registry.get("detectors", name)
-    detector: Detector = registry.call("detectors", name, lambda: factory(**(options or {})))
+    detector: Detector = registry.make("detectors", name, options or {})
     source = registry.origin("detectors", name).distribution
     if not callable(detector):
         raise InvalidPluginError(f"detector '{name}' of distribution '{source}' made {type(detector).__name__}, not a callable")

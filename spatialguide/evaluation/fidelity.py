@@ -104,8 +104,7 @@ def load_features(registry: Registry, backend: str, choice: FeatureChoice) -> Fe
     name = choice.name or (backend if backend in registry.names("features") else NO_FEATURES)
     if name == NO_FEATURES:
         return None
-    factory = registry.get("features", name)
-    extractor = registry.call("features", name, lambda: factory(**choice.options))
+    extractor = registry.make("features", name, choice.options)
     if not isinstance(extractor, FeatureExtractor):
         source = registry.origin("features", name).distribution
         raise InvalidPluginError(
