@@ -39,6 +39,7 @@ from spatialguide.options import (
     settings,
     silence_libraries,
 )
+from spatialguide.scale.commands import batch
 
 app = typer.Typer(
     help="Draw prompts the way round they say.",
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(score, name="score")
 app.add_typer(config_app, name="config")
+app.command()(batch)
 
 PromptArgument = Annotated[
     str | None, typer.Argument(help='What to draw, such as "a cat to the left of a dog". A --scene file may hold it instead.')

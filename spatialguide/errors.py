@@ -38,6 +38,10 @@ class EvaluationError(SpatialGuideError):
     """Results cannot be scored: a file of another form, or nothing in it."""
 
 
+class BatchError(SpatialGuideError):
+    """A run of many requests cannot be read, started or taken up again."""
+
+
 class OutputError(SpatialGuideError):
     """A result cannot be written where it was asked to go."""
 

@@ -312,7 +312,7 @@ class SpatialGuide:
         self,
         prompt: str | Sequence[str],
         *,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         images_per_prompt: int = 1,
         scene: Scene | Sequence[Scene] | None = None,
         guided: bool = True,
@@ -325,7 +325,8 @@ class SpatialGuide:
         Args:
             prompt: one prompt or several.
             seed: image i of the call, counted over prompts and images, starts from seed + i, whatever the batch; with
-                `guidance.best_of` N its candidates start from seed + i N to seed + i N + N - 1, one after another.
+                `guidance.best_of` N its candidates start from seed + i N to seed + i N + N - 1, one after another. A list has
+                a seed for each image, from which its candidates count on.
             images_per_prompt: images for each prompt.
             scene: scenes made by hand instead of parsed ones.
             guided: False draws what the plain pipeline draws from the same seeds.
@@ -340,16 +341,14 @@ class SpatialGuide:
         from spatialguide.trace import picked
 
         prompts = _prompts(prompt)
-        if not 0 <= seed < 2**63:
-            raise PromptError(f"seed must be between 0 and 2**63, not {seed}")
         if images_per_prompt < 1:
             raise PromptError(f"images_per_prompt must be at least 1, not {images_per_prompt}")
+        tries = self.config.guidance.best_of if guided else 1
+        firsts = _first_seeds(seed, len(prompts) * images_per_prompt, tries)
         scenes = self._reader.scenes(prompts, scene)
         self._warn_unknown_objects(scenes)
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
-        tries = self.config.guidance.best_of if guided else 1
-        firsts = [seed + i * tries for i in range(len(prompts) * images_per_prompt)]
         drawn = []
         for number in range(tries):
             seeds = [first + number for first in firsts]
@@ -443,6 +442,17 @@ def _prompts(given: str | Iterable[str]) -> list[str]:
     if not prompts:
         raise PromptError("no prompt was given: give a text, or a list of at least one")
     return prompts
+
+
+def _first_seeds(seed: int | Sequence[int], images: int, tries: int) -> list[int]:
+    """The seed of each image's first candidate."""
+    firsts = [seed + i * tries for i in range(images)] if isinstance(seed, int) else list(seed)
+    if len(firsts) != images:
+        raise PromptError(f"{images} images need as many seeds, not {len(firsts)}")
+    for first in firsts:
+        if not 0 <= first < 2**63:
+            raise PromptError(f"seed must be between 0 and 2**63, not {first}")
+    return firsts
 
 
 def _callback(pipeline: Any, on_step: Callable[[int, int], object] | None) -> dict[str, Any]:

@@ -77,12 +77,12 @@ def attention_sheet(image: Image.Image, trace: Trace, scene: Scene, number: int 
         left = label + place * (width + _GAP)
         draw.text((left, 3), f"step {step + 1}", fill="#444444", font=font)
         for row in range(len(names)):
-            canvas.paste(overlay(picture, [seen.maps[row]], [_colour(row)]), (left, _LINE + row * (height + _GAP)))
+            canvas.paste(overlay(picture, [seen.maps[row]], [colour_of(row)]), (left, _LINE + row * (height + _GAP)))
     left = label + len(chosen) * (width + _GAP)
     draw.text((left, 3), "image", fill="#444444", font=font)
     for row, name in enumerate(names):
         top = _LINE + row * (height + _GAP)
-        draw.text((_GAP, top + height // 2), name, fill=_colour(row), font=font, anchor="lm")
+        draw.text((_GAP, top + height // 2), name, fill=colour_of(row), font=font, anchor="lm")
         canvas.paste(picture, (left, top))
     return canvas
 
@@ -110,15 +110,15 @@ def attention_frames(image: Image.Image, trace: Trace, scene: Scene, number: int
         draw = ImageDraw.Draw(canvas)
         x = float(_GAP)
         for row, word in enumerate([*names, f"step {step + 1}"]):
-            fill = _colour(row) if row < len(names) else "#444444"
+            fill = colour_of(row) if row < len(names) else "#444444"
             draw.text((x, 2), word, fill=fill, font=font)
             x += font.getlength(word) + 2 * _GAP
         for row, (path, centroid) in enumerate(zip(paths, seen.centroids, strict=True)):
             path.append((centroid[0] * (picture.width - 1), _LINE + centroid[1] * (picture.height - 1)))
             draw.line(path, fill="white", width=5)
-            draw.line(path, fill=_colour(row), width=3)
+            draw.line(path, fill=colour_of(row), width=3)
             (x0, y0) = path[-1]
-            draw.ellipse((x0 - 7, y0 - 7, x0 + 7, y0 + 7), fill=_colour(row), outline="white", width=2)
+            draw.ellipse((x0 - 7, y0 - 7, x0 + 7, y0 + 7), fill=colour_of(row), outline="white", width=2)
         frames.append(canvas)
     return frames
 
@@ -147,31 +147,10 @@ def trace_figure(trace: Trace, image: int = 0, names: Sequence[str] = ()) -> Fig
             f"image {image} was neither guided nor watched: there is nothing to plot; its prompt has no relation"
         )
     try:
-        from matplotlib.figure import Figure
+        from spatialguide.curves import trace_curves
     except ImportError as error:
         raise PictureError('curves need matplotlib: python -m pip install "spatialguide[plot]"') from error
-    figure = Figure(figsize=(12, 3.8), layout="constrained")
-    losses, strength, paths = figure.subplots(1, 3)
-    steps = [index + 1 for index, _ in rows]
-    for term in rows[0][1].terms:
-        losses.plot(steps, [seen.terms[term] for _, seen in rows], marker=".", label=term)
-    losses.set(xlabel="sampling step", title="Loss terms")
-    if rows[0][1].terms:
-        losses.legend()
-    strength.bar(steps, [seen.correction_norm for _, seen in rows], color="#7f7f7f")
-    strength.set(xlabel="sampling step", title="Correction, Euclidean norm")
-    for number in range(len(rows[0][1].centroids)):
-        x, y = zip(*(seen.centroids[number] for _, seen in rows), strict=True)
-        label = names[number] if number < len(names) else f"object {number}"
-        paths.plot(x, y, marker=".", linewidth=1, label=label, color=_colour(number))
-        paths.plot(x[-1], y[-1], marker="o", markersize=10, color=_colour(number))
-    paths.set(xlim=(0, 1), ylim=(1, 0), aspect="equal", title="Centroids, from first to last", xlabel="x", ylabel="y")
-    paths.legend()
-    for axes in (losses, strength, paths):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-    return figure
+    return trace_curves(rows, names)
 
 
 def row(images: Sequence[Image.Image]) -> Image.Image:
@@ -199,5 +178,5 @@ def _thumbnail(image: Image.Image) -> Image.Image:
     return large.resize((round(large.width * scale), round(large.height * scale)), Image.Resampling.BICUBIC)
 
 
-def _colour(number: int) -> str:
+def colour_of(number: int) -> str:
     return COLOURS[number % len(COLOURS)]

@@ -12,6 +12,7 @@ from spatialguide.config import PRESETS
 from spatialguide.registry import Registry
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_every_loss_and_preset_is_documented(registry: Registry) -> None:
@@ -22,7 +23,7 @@ def test_every_loss_and_preset_is_documented(registry: Registry) -> None:
         assert f"`{preset}`" in text
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_and_pictures_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if not target.startswith("http"):
@@ -36,7 +37,7 @@ def commands(path: Path) -> list[str]:
     return [re.sub(r"\[.*?\]", "", line).strip() for line in lines if line.startswith("spatialguide ")]
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_in_documents_exist_with_their_options(path: Path) -> None:
     from typer.main import get_command
 
@@ -57,3 +58,20 @@ def test_the_readme_has_the_two_commands_that_matter() -> None:
     assert "pip install" in blocks[0]
     assert "spatialguide generate" in blocks[0]
     assert "python -m pytest" in blocks[1]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for path in DOCUMENTS[1:]:
+        assert str(path.relative_to(ROOT / "docs")) in navigation
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    import spatialguide
+
+    for name in spatialguide.__all__:
+        found = getattr(spatialguide, name)
+        assert (getattr(found, "__doc__", None) or "").strip(), name
+        for member, value in vars(found).items() if isinstance(found, type) else ():
+            if not member.startswith("_") and callable(value) and not isinstance(value, type):
+                assert (value.__doc__ or "").strip(), f"{name}.{member}"

@@ -62,3 +62,13 @@ def test_readme_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ti
     exec(attach, {"pipe": tiny_pipeline})
     exec(bundled, {})
     assert (tmp_path / "giraffe.png").exists()
+
+
+def test_guides_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_pipeline) -> None:
+    monkeypatch.chdir(tmp_path)
+    for document in ("docs/index.md", "docs/guides/artist.md", "docs/guides/engineer.md", "docs/guides/researcher.md"):
+        # One after another in the same place, as a reader would paste them.
+        space = {"pipe": tiny_pipeline}
+        for text in snippets(document):
+            exec(text, space)
+    assert (tmp_path / "maps.png").exists()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import combinations
 
-from spatialguide.contracts import Backend, Detector, FeatureExtractor
+from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor
 from spatialguide.hookspecs import hookimpl
 from spatialguide_plugins.tiny.backend import TinyBackend
 
@@ -20,6 +22,23 @@ def _features() -> FeatureExtractor:
     from spatialguide_plugins.tiny.features import TinyFeatures
 
     return TinyFeatures()
+
+
+def _visor(held_out: bool) -> Benchmark:
+    """VISOR on the pairs that the model's training never showed together, or on all others."""
+    from spatialguide_plugins.benchmarks import Visor
+    from spatialguide_plugins.tiny.backend import objects
+
+    known = objects()
+    rare = {frozenset(pair) for pair in known["held_out"]}
+    return Visor(pairs=[pair for pair in combinations(known["names"], 2) if (frozenset(pair) in rare) == held_out])
+
+
+@hookimpl
+def spatialguide_benchmarks(register: Callable[[str, Callable[[], Benchmark]], None]) -> None:
+    """rare, common."""
+    register("rare", partial(_visor, held_out=True))
+    register("common", partial(_visor, held_out=False))
 
 
 @hookimpl

@@ -1,0 +1,176 @@
+"""The painter: draws one unit of requests. Every worker, here or elsewhere, has one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spatialguide.config import GuideConfig, patched
+from spatialguide.errors import SpatialGuideError
+from spatialguide.guide import SpatialGuide
+from spatialguide.images import png_bytes
+from spatialguide.registry import Registry
+from spatialguide.scale.requests import Request, Unit
+from spatialguide.scene import Scene
+
+DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A request that can be drawn."""
+
+    request: Request
+    scene: Scene
+    config: GuideConfig
+
+    @property
+    def like(self) -> tuple[str, bool, int]:
+        """What requests of one batch should share: the configuration, whether there is anything to guide, the length."""
+        return self.config.model_dump_json(), bool(self.scene.relations), len(self.scene.prompt)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A unit, read: what can be drawn, and what is set aside."""
+
+    unit: Unit
+    ready: tuple[Ready, ...]
+    failed: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one request.
+
+    Attributes:
+        status: "done" or "failed"; error says why.
+        key: content address: hash of prompt, scene, seed, configuration and version. Empty for what was not drawn.
+        png: the image as a file with its metadata; None for what was not drawn.
+        seconds: of its batch, shared out. steps: sampling steps of its batch. skipped: guided steps that were left uncorrected.
+    """
+
+    request: Request
+    status: str
+    key: str = ""
+    error: str = ""
+    description: str = ""
+    png: bytes | None = None
+    seconds: float = 0.0
+    steps: int = 0
+    guided_steps: int = 0
+    skipped: int = 0
+
+
+class Painter:
+    """Draws units with one loaded model.
+
+    Args:
+        config: of the run; requests may set keys on top of it, but not the model's.
+        batch: requests drawn at once.
+    """
+
+    def __init__(self, config: GuideConfig, batch: int, registry: Registry | None = None) -> None:
+        self._config, self._batch = config, batch
+        self.guide = SpatialGuide(config, registry=registry)
+
+    def prepare(self, unit: Unit) -> Prepared:
+        """Parse a unit's prompts in bulk; poison is set aside with its error."""
+        failed = [Outcome(request, FAILED, error=request.problem) for request in unit.requests if request.problem]
+        sound = [request for request in unit.requests if not request.problem]
+        ready = []
+        for request, parsed in zip(sound, self.guide.parse_many([request.prompt for request in sound]), strict=True):
+            try:
+                if parsed.problem is not None:
+                    raise parsed.problem
+                assert parsed.scene is not None
+                ready.append(Ready(request, parsed.scene, self._config_of(request)))
+            except SpatialGuideError as error:
+                failed.append(Outcome(request, FAILED, error=_said(error)))
+        return Prepared(unit, tuple(ready), tuple(failed))
+
+    def paint(self, prepared: Prepared) -> list[Outcome]:
+        """An outcome for every request of the unit, in order.
+
+        Batches are cut from the requests in order of configuration and length, so that they are the same at every start.
+        """
+        outcomes = list(prepared.failed)
+        for batch in _batches(prepared.ready, self._batch):
+            try:
+                outcomes += self._draw(batch)
+            except Exception as error:  # a plugin may raise anything, and the others are to be drawn
+                outcomes += [Outcome(batch[0].request, FAILED, error=_said(error))] if len(batch) == 1 else self._singly(batch)
+        return sorted(outcomes, key=lambda outcome: outcome.request.index)
+
+    def _singly(self, batch: Sequence[Ready]) -> list[Outcome]:
+        """One after another, so that only the guilty one fails."""
+        outcomes = []
+        for ready in batch:
+            try:
+                outcomes += self._draw([ready])
+            except Exception as error:
+                outcomes.append(Outcome(ready.request, FAILED, error=_said(error)))
+        return outcomes
+
+    def _draw(self, batch: Sequence[Ready]) -> list[Outcome]:
+        began = time.perf_counter()
+        # Shapes that never vary: an image's numbers do not depend on how many others are drawn with it.
+        full = [*batch, *[batch[-1]] * (self._batch - len(batch))]
+        config = batch[0].config
+        guide = self.guide if config == self._config else self.guide.with_config(config)
+        result = guide(
+            [each.scene.prompt for each in full],
+            scene=[each.scene for each in full],
+            seed=[each.request.seed for each in full],
+        )
+        outcomes = []
+        for number, each in enumerate(batch):
+            seen = [step.images[number] for step in result.trace.steps]
+            metadata = result.metadata[number]
+            outcomes.append(
+                Outcome(
+                    each.request,
+                    DONE,
+                    key=content_key(metadata),
+                    description=each.scene.describe(),
+                    png=png_bytes(result.images[number], metadata),
+                    steps=metadata["settings"]["num_inference_steps"],
+                    guided_steps=sum(step is not None and step.correction_norm > 0 for step in seen),
+                    skipped=sum(step is not None and step.skipped for step in seen),
+                )
+            )
+        seconds = (time.perf_counter() - began) / len(batch)
+        return [replace(outcome, seconds=seconds) for outcome in outcomes]
+
+    def _config_of(self, request: Request) -> GuideConfig:
+        if not request.config:
+            return self._config
+        fixed = sorted(key for key in request.config if key.split(".")[0] in ("backend", "backend_options", "parser"))
+        if fixed:
+            raise SpatialGuideError(f"a request cannot set '{fixed[0]}': a run has one model and one parser; start another run")
+        return patched(self._config, request.config)
+
+
+def content_key(metadata: dict[str, Any]) -> str:
+    """Hash of everything that shapes an image."""
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _batches(ready: Sequence[Ready], size: int) -> list[list[Ready]]:
+    ordered = sorted(ready, key=lambda each: (each.like, each.request.index))
+    batches: list[list[Ready]] = []
+    for each in ordered:
+        if batches and len(batches[-1]) < size and batches[-1][0].like[:2] == each.like[:2]:
+            batches[-1].append(each)
+        else:
+            batches.append([each])
+    return batches
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SpatialGuideError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,83 @@
+"""The Ray engine: Ray Data's pool of actors, each with a model of its own; on this machine or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from spatialguide.config import GuideConfig
+from spatialguide.errors import BatchError
+from spatialguide.scale.requests import Unit
+from spatialguide.scale.store import Layout, Store, UnitReport
+
+if TYPE_CHECKING:
+    from spatialguide.scale.painter import Painter
+
+
+class RayPainter:
+    """An actor: draws units and commits them itself, so that no image passes through the driver."""
+
+    def __init__(self, config: str, batch: int, url: str, layout: Layout) -> None:
+        from spatialguide.scale.painter import Painter
+
+        self._painter: Painter = Painter(GuideConfig.model_validate_json(config), batch)
+        self._store = Store(url, layout)
+
+    def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
+        """Units as JSON in, their reports out."""
+        reports = []
+        for text in rows["unit"]:
+            unit = Unit.from_json(str(text))
+            reports.append(self._store.commit(unit, self._painter.paint(self._painter.prepare(unit))))
+        return {
+            name: [list(value) if isinstance(value := getattr(each, name), tuple) else value for each in reports]
+            for name in UnitReport.__dataclass_fields__
+        }
+
+
+def run_ray(
+    units: Iterable[Unit],
+    config: GuideConfig,
+    batch: int,
+    store: Store,
+    workers: int,
+    address: str | None = None,
+    gpus: float = 0.0,
+    cpus: float = 1.0,
+) -> Iterator[UnitReport]:
+    """Draw and commit units in any order. Ray starts lost workers again and gives their units to others.
+
+    Args:
+        workers: actors, each with a model.
+        address: of a running cluster; without one Ray starts on this machine.
+        gpus, cpus: of each actor.
+
+    Raises:
+        BatchError: Ray is not installed or cannot be reached.
+    """
+    try:
+        import ray
+        from ray.data import ActorPoolStrategy, DataContext
+    except ImportError as error:
+        raise BatchError('engine "ray" needs Ray: python -m pip install "spatialguide[ray]"') from error
+    waiting = [{"unit": unit.to_json()} for unit in units]
+    if not waiting:
+        return
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, num_cpus=None if address else workers * max(1, int(cpus)), log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise BatchError(f"cannot start or reach Ray: {error}") from error
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    data = ray.data.from_items(waiting, override_num_blocks=len(waiting))
+    reports = data.map_batches(
+        RayPainter,
+        fn_constructor_args=(config.model_dump_json(), batch, store.url, store.layout),
+        batch_size=1,
+        compute=ActorPoolStrategy(size=workers),
+        num_gpus=gpus,
+        num_cpus=cpus,
+    )
+    for row in reports.iter_rows():
+        yield UnitReport(**{**row, "errors": tuple(row["errors"])})

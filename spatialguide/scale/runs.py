@@ -1,0 +1,128 @@
+"""A run as a whole: what is left to do, who does it, and what came of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal
+
+from spatialguide.config import GuideConfig
+from spatialguide.scale.metrics import Metrics, log
+from spatialguide.scale.painter import DONE, FAILED
+from spatialguide.scale.requests import Unit, read_units
+from spatialguide.scale.store import Layout, Store, UnitReport
+
+Engine = Literal["local", "ray"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What to draw and how.
+
+    Attributes:
+        source: requests, see `spatialguide.scale.requests.read_units`.
+        out: path or URL of the store.
+        batch: images drawn at once. unit: requests that are committed together.
+        images: for each prompt. seed: of requests that name none.
+        layout: "images" or "shards" (WebDataset).
+        engine: "local", or "ray" with so many workers, at an address or on this machine, each with so many GPUs and cores.
+        retry_failed: draw the units again in which a request failed.
+    """
+
+    source: str
+    out: str
+    config: GuideConfig
+    batch: int = 8
+    unit: int = 64
+    images: int = 1
+    seed: int = 0
+    layout: Layout = "images"
+    engine: Engine = "local"
+    workers: int = 1
+    address: str | None = None
+    gpus: float = 0.0
+    cpus: float = 1.0
+    retry_failed: bool = False
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What must be the same for a run to go on; workers and engine may change."""
+        return {
+            "spatialguide": version("spatialguide"),
+            "config": self.config.model_dump(mode="json"),
+            **{name: getattr(self, name) for name in ("batch", "unit", "images", "seed", "layout")},
+        }
+
+
+def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int, int], object] | None = None) -> dict[str, Any]:
+    """Draw every request that is not drawn yet.
+
+    Args:
+        say: called with (requests done, requests read) after every unit.
+
+    Returns:
+        The report: counts of done, failed and skipped (committed before) requests, seconds, images per second.
+
+    Raises:
+        SpatialGuideError: the input cannot be read, or the store cannot be written or holds another run.
+    """
+    metrics = metrics or Metrics()
+    store = Store(batch.out, batch.layout)
+    began = time.perf_counter()
+    counts: Counter[str] = Counter()
+    with store.opened(batch.manifest) as committed:
+        if batch.retry_failed:
+            for number in sorted({row["index"] // batch.unit for row in store.rows() if row["status"] == FAILED}):
+                store.forget(number)
+                committed.discard(number)
+        log("start", source=batch.source, out=batch.out, engine=batch.engine, committed_units=len(committed))
+        for report in _reports(batch, store, _left(batch, store, committed, counts)):
+            counts[DONE] += report.done
+            counts[FAILED] += report.failed
+            over = counts[DONE] + counts[FAILED]
+            rate = over / (time.perf_counter() - began)
+            log("unit", number=report.number, done=report.done, failed=report.failed, images_per_second=round(rate, 3))
+            for error in report.errors:
+                log("failed", logging.WARNING, unit=report.number, error=error)
+            metrics.unit(report, rate, counts["read"] - over)
+            if say is not None:
+                say(over + counts["skipped"], counts["read"] + counts["skipped"])
+        seconds = time.perf_counter() - began
+        summary = {
+            "out": batch.out,
+            "engine": batch.engine,
+            DONE: counts[DONE],
+            FAILED: counts[FAILED],
+            "skipped": counts["skipped"],
+            "seconds": round(seconds, 3),
+            "images_per_second": round(counts[DONE] / seconds, 3),
+        }
+        store.write_report({**summary, "manifest": batch.manifest})
+        log("end", **summary)
+    return summary
+
+
+def _left(batch: Batch, store: Store, committed: set[int], counts: Counter[str]) -> Iterator[Unit]:
+    """Units that are not committed, as they are read."""
+    for unit in read_units(batch.source, batch.unit, batch.images, batch.seed):
+        if unit.number in committed:
+            store.check(unit)
+            counts["skipped"] += len(unit.requests)
+        else:
+            counts["read"] += len(unit.requests)
+            yield unit
+
+
+def _reports(batch: Batch, store: Store, units: Iterator[Unit]) -> Iterator[UnitReport]:
+    if batch.engine == "ray":
+        from spatialguide.scale.ray_engine import run_ray
+
+        return run_ray(units, batch.config, batch.batch, store, batch.workers, batch.address, batch.gpus, batch.cpus)
+    from spatialguide.scale.local import run_local
+    from spatialguide.scale.painter import Painter
+
+    return run_local(units, Painter(batch.config, batch.batch), store)

@@ -1,0 +1,249 @@
+"""The store: a folder or bucket that results go to, unit by unit.
+
+manifest.json                what the run is; it is never continued as anything else
+images/ab/KEY.png            layout "images"; KEY is the image's content address, ab its first two digits
+shards/unit-000012.tar       layout "shards": WebDataset, KEY.png, KEY.txt (the prompt), KEY.json (all that shaped it)
+metadata/unit-000012.parquet a row for each request; written last: with it the unit is committed
+report.json                  counts, at the end
+
+Every file is written whole or not at all: locally by renaming, elsewhere since an object store's put is atomic. What a kill
+leaves without metadata is drawn again, to the same names.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import posixpath
+import tarfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from spatialguide.errors import BatchError
+from spatialguide.scale.painter import DONE, FAILED, Outcome
+from spatialguide.scale.requests import Unit
+
+Layout = Literal["images", "shards"]
+_COLUMNS = ("index", "id", "prompt", "seed", "status", "key", "file", "error", "description")
+_COUNTS = ("steps", "guided_steps", "skipped")
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """What a unit came to. seconds: of drawing, summed over its images; step_seconds: of one sampling step of one image."""
+
+    number: int
+    done: int
+    failed: int
+    seconds: float
+    step_seconds: float
+    skipped: int
+    errors: tuple[str, ...] = ()
+
+
+class Store:
+    """A run's results.
+
+    Args:
+        url: a path, or anything that fsspec knows, such as s3://bucket/folder.
+        layout: an image a file, or a tar a unit.
+
+    Raises:
+        BatchError: the URL's kind is not installed.
+    """
+
+    def __init__(self, url: str, layout: Layout = "images") -> None:
+        import fsspec
+
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise BatchError(f"cannot write to '{url}': {error}") from error
+        self.url, self.layout = url, layout
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        from fsspec.implementations.local import LocalFileSystem
+
+        return isinstance(self._files, LocalFileSystem)
+
+    @contextmanager
+    def opened(self, manifest: Mapping[str, Any]) -> Iterator[set[int]]:
+        """Start the run or take it up again; yields the units that are committed. A local store has one driver at a time.
+
+        Raises:
+            BatchError: it holds another run, another driver is at work, or it cannot be written.
+        """
+        wanted = json.loads(json.dumps(manifest))
+        with self._locked():
+            found = self._read("manifest.json")
+            if found is None:
+                self._write("manifest.json", json.dumps(wanted, indent=2).encode())
+            else:
+                known = json.loads(found)
+                different = sorted(key for key in {*known, *wanted} if known.get(key) != wanted.get(key))
+                if different:
+                    raise BatchError(
+                        f"'{self.url}' holds another run ({different[0]} differs): use another folder, or the same settings"
+                    )
+            yield self._committed()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self.is_local:
+            yield
+            return
+        from filelock import FileLock, Timeout
+
+        try:
+            Path(self._root).mkdir(parents=True, exist_ok=True)
+            with FileLock(Path(self._root) / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise BatchError(f"another process is drawing into '{self.url}': wait for it, or stop it") from error
+        except OSError as error:
+            raise BatchError(f"cannot write to '{self.url}': {error.strerror or error}") from error
+
+    def _committed(self) -> set[int]:
+        return {int(name.removeprefix("unit-").removesuffix(".parquet")) for name in self._units()}
+
+    def _units(self) -> list[str]:
+        """Names of the metadata files, in order."""
+        folder = self._path("metadata")
+        if not self._files.exists(folder):
+            return []
+        self._files.invalidate_cache()
+        names = (posixpath.basename(str(path)) for path in self._files.ls(folder, detail=False))
+        return sorted(name for name in names if name.startswith("unit-") and name.endswith(".parquet"))
+
+    def commit(self, unit: Unit, outcomes: Sequence[Outcome]) -> UnitReport:
+        """Write a unit's images, and then its metadata."""
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        name = f"unit-{unit.number:06d}"
+        drawn = [outcome for outcome in outcomes if outcome.status == DONE]
+        if self.layout == "shards":
+            if drawn:
+                self._write(f"shards/{name}.tar", _tar(drawn))
+        else:
+            for outcome in drawn:
+                assert outcome.png is not None
+                self._write(_place(outcome.key), outcome.png)
+        rows = [self._row(outcome, name) for outcome in outcomes]
+        table = pa.Table.from_pylist(rows, schema=_schema(unit.digest))
+        buffer = io.BytesIO()
+        pyarrow.parquet.write_table(table, buffer)
+        self._write(f"metadata/{name}.parquet", buffer.getvalue())
+        seconds = sum(outcome.seconds for outcome in drawn)
+        return UnitReport(
+            number=unit.number,
+            done=len(drawn),
+            failed=len(outcomes) - len(drawn),
+            seconds=seconds,
+            step_seconds=seconds / max(1, sum(outcome.steps for outcome in drawn)),
+            skipped=sum(outcome.skipped for outcome in drawn),
+            errors=tuple(f"request {o.request.index}: {o.error}" for o in outcomes if o.status == FAILED),
+        )
+
+    def _row(self, outcome: Outcome, unit: str) -> dict[str, Any]:
+        request = outcome.request
+        place = ""
+        if outcome.status == DONE:
+            place = f"shards/{unit}.tar" if self.layout == "shards" else _place(outcome.key)
+        own = {"index": request.index, "id": request.id, "prompt": request.prompt, "seed": request.seed, "file": place}
+        rest = {name: getattr(outcome, name) for name in ("status", "key", "error", "description", "seconds", *_COUNTS)}
+        return own | rest
+
+    def check(self, unit: Unit) -> None:
+        """Raise BatchError unless the committed unit stands for these requests: the input may have been changed since."""
+        import pyarrow.parquet
+
+        path = f"metadata/unit-{unit.number:06d}.parquet"
+        with self._files.open(self._path(path), "rb") as stream:
+            known = pyarrow.parquet.read_schema(stream).metadata[b"digest"].decode()
+        if known != unit.digest:
+            raise BatchError(f"'{self.url}' holds results of other requests (unit {unit.number}): the input has changed")
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Metadata of every request, unit by unit."""
+        import pyarrow.parquet
+
+        for name in self._units():
+            with self._files.open(self._path(f"metadata/{name}"), "rb") as stream:
+                yield from pyarrow.parquet.read_table(stream).to_pylist()
+
+    def forget(self, number: int) -> None:
+        """Take back a unit's commitment, so that it is drawn again."""
+        self._files.rm(self._path(f"metadata/unit-{number:06d}.parquet"))
+
+    def write_report(self, report: Mapping[str, Any]) -> None:
+        """Write report.json."""
+        self._write("report.json", json.dumps(report, indent=2).encode())
+
+    def _path(self, name: str) -> str:
+        return posixpath.join(self._root, name)
+
+    def _read(self, name: str) -> bytes | None:
+        path = self._path(name)
+        return bytes(self._files.cat_file(path)) if self._files.exists(path) else None
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Whole or not at all."""
+        path = self._path(name)
+        if not self.is_local:
+            self._files.pipe_file(path, content)
+            return
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            with draft.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(place)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _place(key: str) -> str:
+    return f"images/{key[:2]}/{key}.png"
+
+
+def _tar(outcomes: Sequence[Outcome]) -> bytes:
+    """A WebDataset shard: the same bytes for the same images."""
+    from PIL import Image
+
+    from spatialguide.images import METADATA_KEY
+
+    buffer = io.BytesIO()
+    written = set()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as shard:
+        for outcome in outcomes:
+            assert outcome.png is not None
+            if outcome.key in written:
+                continue  # the same request twice is one sample
+            written.add(outcome.key)
+            with Image.open(io.BytesIO(outcome.png)) as image:
+                about = image.info[METADATA_KEY]
+            for suffix, content in (("png", outcome.png), ("txt", outcome.request.prompt.encode()), ("json", about.encode())):
+                member = tarfile.TarInfo(f"{outcome.key}.{suffix}")
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _schema(digest: str) -> Any:
+    import pyarrow as pa
+
+    whole = [pa.field("index", pa.int64()), pa.field("seed", pa.int64())]
+    texts = [pa.field(name, pa.string()) for name in _COLUMNS if name not in ("index", "seed")]
+    numbers = [pa.field("seconds", pa.float64()), *(pa.field(name, pa.int32()) for name in _COUNTS)]
+    return pa.schema([*whole, *texts, *numbers], metadata={"digest": digest})
