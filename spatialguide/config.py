@@ -49,14 +49,14 @@ class GuidanceConfig(BaseModel):
     """Side to which maps are resized (anti-aliased) before the statistics, as the paper does; null keeps each layer's own
     resolution."""
 
-    settle: bool = True
+    settle: bool = False
     """In mode "relative", scale the correction by how far the worst relation is from holding with `settle_margin`, so that it
     fades out once the scene is right."""
 
     settle_margin: float = Field(default=0.25, gt=0)
     """Distance at which a relation counts as held for sure, in image sides."""
 
-    patience: int | None = Field(default=2, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     """Stop guiding an image once its relations have held with `settle_margin` at this many guided steps in a row; null never
     stops."""
 
@@ -133,15 +133,21 @@ class GuideConfig(BaseModel):
     """How the denoiser is guided."""
 
     losses: dict[str, TermConfig] = Field(
-        default_factory=lambda: {name: TermConfig() for name in ("alignment", "presence", "balance")}
+        default_factory=lambda: {name: TermConfig() for name in ("alignment", "presence", "balance", "placement")}
     )
     """Loss terms by name, each with its weight and its own options. Naming them states the whole set."""
 
 
-#: Named starting points. `paper` is InfSplign's own set-up (arXiv 2512.17851): eta 1000 on every step, maps resized
-#: to 64x64, DDPM with trailing spacing, 50 steps, CFG 7.5.
+#: Named starting points. `strong` moves objects that the default leaves where they are, farther from the unguided picture;
+#: `fast` guides with InfSplign's terms alone and stops as soon as the relations hold; `paper` is InfSplign's own set-up (arXiv
+#: 2512.17851): eta 1000 on every step, maps resized to 64x64, DDPM with trailing spacing, 50 steps, CFG 7.5.
 PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {},
+    "strong": {"guidance": {"strength": 3.0, "window": (0.0, 0.4)}},
+    "fast": {
+        "guidance": {"settle": True, "patience": 1, "window": (0.0, 0.2)},
+        "losses": {name: {} for name in ("alignment", "presence", "balance")},
+    },
     "paper": {
         "steps": 50,
         "guidance_scale": 7.5,

@@ -209,6 +209,7 @@ class Registry:
             PluginError: it cannot be built.
         """
         factory = self.get(kind, name)
+        known: Mapping[str, inspect.Parameter]
         try:
             known = inspect.signature(factory).parameters
         except (TypeError, ValueError):  # some callables of C tell nothing

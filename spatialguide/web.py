@@ -9,6 +9,7 @@ import base64
 import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -167,7 +168,7 @@ class Studio:
                     scene=scene,
                     guided=guided,
                     watch=True,
-                    on_step=lambda done, total, what=what: say(what, done, total),
+                    on_step=partial(say, what),
                 )
             )
         unguided, guided_result = results
@@ -373,8 +374,8 @@ def make_page(studio: Studio) -> gradio.Blocks:
             show_progress_on=[status],
         )
         step.change(maps, [drawn, step], [unguided_maps, guided_maps], trigger_mode="always_last", show_progress="hidden")
-    page.queue(max_size=studio.limits.queue, api_open=False)
-    return page
+    queued: gradio.Blocks = page.queue(max_size=studio.limits.queue, api_open=False)
+    return queued
 
 
 def serve(studio: Studio, host: str = "127.0.0.1", port: int = 7860) -> gradio.Blocks:

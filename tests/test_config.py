@@ -91,3 +91,11 @@ def test_the_schema_knows_what_the_loader_knows() -> None:
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == {"preset", *GuideConfig.model_fields}
     assert set(schema["$defs"]["GuidanceConfig"]["properties"]) == set(GuidanceConfig.model_fields)
+
+
+def test_presets_are_what_they_are_called() -> None:
+    balanced, strong, fast = (make_config(name) for name in ("balanced", "strong", "fast"))
+    assert strong.guidance.strength > balanced.guidance.strength
+    assert strong.losses == balanced.losses
+    assert fast.guidance.window[1] < balanced.guidance.window[1]
+    assert set(fast.losses) < set(balanced.losses)

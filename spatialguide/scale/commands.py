@@ -35,6 +35,10 @@ def batch(
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, such as auto.")] = None,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each of Ray's workers.")] = 0.0,
     cpus: Annotated[float, typer.Option(min=0, help="Cores of each of Ray's workers.")] = 1.0,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of torch in each worker; the same number gives the same bits."),
+    ] = None,
     size: Annotated[int, typer.Option("--batch", min=1, help="Images drawn at once.")] = 8,
     unit: Annotated[int, typer.Option(min=1, help="Requests that are committed together: what a kill can cost.")] = 64,
     images: Annotated[int, typer.Option(min=1, help="For each prompt, from its seed on.")] = 1,
@@ -76,6 +80,7 @@ def batch(
         address=address,
         gpus=gpus,
         cpus=cpus,
+        threads=threads,
         retry_failed=retry_failed,
     )
     columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())

@@ -72,9 +72,16 @@ class Painter:
     Args:
         config: of the run; requests may set keys on top of it, but not the model's.
         batch: requests drawn at once.
+        threads: of torch in this process from now on; as it is if not given.
     """
 
-    def __init__(self, config: GuideConfig, batch: int, registry: Registry | None = None) -> None:
+    def __init__(
+        self, config: GuideConfig, batch: int, *, threads: int | None = None, registry: Registry | None = None
+    ) -> None:
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
         self._config, self._batch = config, batch
         self.guide = SpatialGuide(config, registry=registry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,16 @@ from spatialguide.scale.store import Layout, Store, UnitReport
 
 if TYPE_CHECKING:
     from spatialguide.scale.painter import Painter
+    from spatialguide.scale.runs import Batch
 
 
 class RayPainter:
     """An actor: draws units and commits them itself, so that no image passes through the driver."""
 
-    def __init__(self, config: str, batch: int, url: str, layout: Layout) -> None:
+    def __init__(self, config: str, batch: int, url: str, layout: Layout, threads: int | None) -> None:
         from spatialguide.scale.painter import Painter
 
-        self._painter: Painter = Painter(GuideConfig.model_validate_json(config), batch)
+        self._painter: Painter = Painter(GuideConfig.model_validate_json(config), batch, threads=threads)
         self._store = Store(url, layout)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
@@ -35,22 +37,8 @@ class RayPainter:
         }
 
 
-def run_ray(
-    units: Iterable[Unit],
-    config: GuideConfig,
-    batch: int,
-    store: Store,
-    workers: int,
-    address: str | None = None,
-    gpus: float = 0.0,
-    cpus: float = 1.0,
-) -> Iterator[UnitReport]:
+def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitReport]:
     """Draw and commit units in any order. Ray starts lost workers again and gives their units to others.
-
-    Args:
-        workers: actors, each with a model.
-        address: of a running cluster; without one Ray starts on this machine.
-        gpus, cpus: of each actor.
 
     Raises:
         BatchError: Ray is not installed or cannot be reached.
@@ -63,9 +51,10 @@ def run_ray(
     waiting = [{"unit": unit.to_json()} for unit in units]
     if not waiting:
         return
+    cores = math.ceil(run.workers * run.cpus)
     if not ray.is_initialized():
         try:
-            ray.init(address=address, num_cpus=None if address else workers * max(1, int(cpus)), log_to_driver=False)
+            ray.init(address=run.address, num_cpus=None if run.address else cores, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise BatchError(f"cannot start or reach Ray: {error}") from error
     context = DataContext.get_current()
@@ -73,11 +62,11 @@ def run_ray(
     data = ray.data.from_items(waiting, override_num_blocks=len(waiting))
     reports = data.map_batches(
         RayPainter,
-        fn_constructor_args=(config.model_dump_json(), batch, store.url, store.layout),
+        fn_constructor_args=(run.config.model_dump_json(), run.batch, store.url, store.layout, run.threads),
         batch_size=1,
-        compute=ActorPoolStrategy(size=workers),
-        num_gpus=gpus,
-        num_cpus=cpus,
+        compute=ActorPoolStrategy(size=run.workers),
+        num_gpus=run.gpus,
+        num_cpus=run.cpus,
     )
     for row in reports.iter_rows():
         yield UnitReport(**{**row, "errors": tuple(row["errors"])})

@@ -30,6 +30,8 @@ class Batch:
         images: for each prompt. seed: of requests that name none.
         layout: "images" or "shards" (WebDataset).
         engine: "local", or "ray" with so many workers, at an address or on this machine, each with so many GPUs and cores.
+        threads: of torch in each model's process, torch's own choice if not given. Runs with the same number give the same
+            bits, whatever the engine and the workers.
         retry_failed: draw the units again in which a request failed.
     """
 
@@ -46,6 +48,7 @@ class Batch:
     address: str | None = None
     gpus: float = 0.0
     cpus: float = 1.0
+    threads: int | None = None
     retry_failed: bool = False
 
     @property
@@ -92,7 +95,7 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int, 
             if say is not None:
                 say(over + counts["skipped"], counts["read"] + counts["skipped"])
         seconds = time.perf_counter() - began
-        summary = {
+        summary: dict[str, Any] = {
             "out": batch.out,
             "engine": batch.engine,
             DONE: counts[DONE],
@@ -121,8 +124,8 @@ def _reports(batch: Batch, store: Store, units: Iterator[Unit]) -> Iterator[Unit
     if batch.engine == "ray":
         from spatialguide.scale.ray_engine import run_ray
 
-        return run_ray(units, batch.config, batch.batch, store, batch.workers, batch.address, batch.gpus, batch.cpus)
+        return run_ray(units, batch, store)
     from spatialguide.scale.local import run_local
     from spatialguide.scale.painter import Painter
 
-    return run_local(units, Painter(batch.config, batch.batch), store)
+    return run_local(units, Painter(batch.config, batch.batch, threads=batch.threads), store)

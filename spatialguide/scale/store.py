@@ -28,6 +28,7 @@ from spatialguide.errors import BatchError
 from spatialguide.scale.painter import DONE, FAILED, Outcome
 from spatialguide.scale.requests import Unit
 
+_DRAFT = ".draft"
 Layout = Literal["images", "shards"]
 _COLUMNS = ("index", "id", "prompt", "seed", "status", "key", "file", "error", "description")
 _COUNTS = ("steps", "guided_steps", "skipped")
@@ -104,6 +105,8 @@ class Store:
         try:
             Path(self._root).mkdir(parents=True, exist_ok=True)
             with FileLock(Path(self._root) / ".lock", timeout=0):
+                for draft in Path(self._root).rglob(f".*{_DRAFT}"):  # a kill left them
+                    draft.unlink(missing_ok=True)
                 yield
         except Timeout as error:
             raise BatchError(f"another process is drawing into '{self.url}': wait for it, or stop it") from error
@@ -202,7 +205,7 @@ class Store:
             return
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        draft = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}")
+        draft = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}{_DRAFT}")
         try:
             with draft.open("wb") as stream:
                 stream.write(content)

@@ -55,6 +55,22 @@ def test_at_least_24_names_each_one_token_a_word(tokenizer) -> None:
     assert all(len(tokenizer.tokenize(name)) == len(name.split()) for name in NAMES)
 
 
+def test_rare_pairs_are_those_that_training_never_showed() -> None:
+    from training.scenes import HELD_OUT
+
+    registry = Registry()
+    rare, common = (registry.make("benchmarks", name, {}).cases(NAMES, 40, 3) for name in ("rare", "common"))
+    held_out = {frozenset(pair) for pair in HELD_OUT}
+    guide = SpatialGuide()
+
+    def pairs(cases) -> list[frozenset[str]]:
+        return [frozenset(item.text for item in guide.parse(case.prompt).objects) for case in cases]
+
+    assert len(rare) == len(common) == 40
+    assert all(pair in held_out for pair in pairs(rare))
+    assert not any(pair in held_out for pair in pairs(common))
+
+
 def test_loading_restores_the_libraries_settings() -> None:
     from diffusers.utils import logging
 

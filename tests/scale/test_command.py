@@ -1,0 +1,70 @@
+"""`spatialguide batch`, and its Ray engine, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from spatialguide.cli import app
+from spatialguide.scale.store import Store
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def lines(folder: Path) -> str:
+    path = folder / "prompts.txt"
+    path.write_text("a cat to the left of a dog\na bus above a bird\n")
+    return str(path)
+
+
+def test_done_is_exit_code_0_and_json_is_one_object(tmp_path: Path) -> None:
+    words = ["batch", lines(tmp_path), "--out", str(tmp_path / "out"), "--set", "steps=2", "--images", "2", "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["done"], report["failed"]) == (4, 0)
+    assert [row["seed"] for row in Store(str(tmp_path / "out")).rows()] == [0, 1, 0, 1]
+
+
+def test_a_failed_request_is_exit_code_1_and_logs_say_which(tmp_path: Path) -> None:
+    source = tmp_path / "prompts.jsonl"
+    source.write_text('{"prompt": ""}\n')
+    # A process of its own: the log handler would stay.
+    words = [
+        sys.executable,
+        "-m",
+        "spatialguide",
+        "batch",
+        str(source),
+        "--out",
+        str(tmp_path / "out"),
+        "--json-logs",
+        "--quiet",
+    ]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert [event["event"] for event in events] == ["start", "unit", "failed", "end"]
+    assert "the prompt is empty" in events[2]["error"]
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
+    for option in (["--engine", "spark"], ["--layout", "zip"], ["--batch", "0"]):
+        assert CliRunner().invoke(app, ["batch", lines(tmp_path), "--out", str(tmp_path / "out"), *option]).exit_code == 2
+
+
+def test_ray_draws_the_same_bits_as_the_local_engine(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    shared = [lines(tmp_path), "--set", "steps=2", "--unit", "1", "--batch", "2", "--threads", "1", "--quiet"]
+    for engine in (["--engine", "local"], ["--engine", "ray", "--workers", "2"]):
+        words = [sys.executable, "-m", "spatialguide", "batch", *shared, "--out", str(tmp_path / engine[1]), *engine]
+        subprocess.run(words, check=True, capture_output=True, timeout=300)
+    local, ray = (sorted((tmp_path / name / "images").rglob("*.png")) for name in ("local", "ray"))
+    assert [path.name for path in local] == [path.name for path in ray]
+    assert [path.read_bytes() for path in local] == [path.read_bytes() for path in ray]
+    assert sorted(row["index"] for row in Store(str(tmp_path / "ray")).rows()) == [0, 1]

@@ -1,0 +1,113 @@
+"""Requests are read as they are written, one by one, and what cannot be used says why."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from spatialguide.errors import BatchError
+from spatialguide.scale.requests import Request, Unit, read_units
+
+
+def requests(source: Path, **options: int) -> list[Request]:
+    return list(itertools.chain.from_iterable(unit.requests for unit in read_units(str(source), 4, **options)))
+
+
+def test_json_lines_with_seed_id_and_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"prompt": "a cat", "seed": 4, "id": 7, "config": {"guidance.strength": 1}}\n\n{"prompt": "a dog"}\n')
+    assert requests(path, seed=2) == [
+        Request(0, "a cat", 4, {"guidance.strength": 1}, "7"),
+        Request(1, "a dog", 2),
+    ]
+
+
+def test_all_formats_say_the_same(tmp_path: Path) -> None:
+    rows = [{"prompt": "a cat, sitting", "seed": 1}, {"prompt": "a dog", "seed": 2}]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "r.csv").write_text('prompt,seed\n"a cat, sitting",1\na dog,2\n')
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "r.parquet")
+    found = [requests(tmp_path / f"r.{suffix}") for suffix in ("jsonl", "csv", "parquet")]
+    assert found[0] == found[1] == found[2]
+    (tmp_path / "r.txt").write_text("a cat, sitting\na dog\n")
+    assert [each.prompt for each in requests(tmp_path / "r.txt")] == ["a cat, sitting", "a dog"]
+
+
+def test_other_columns_of_a_csv_are_keys_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("prompt,guidance.strength,steps\na cat,1.5,\na dog,,30\n")
+    assert [each.config for each in requests(tmp_path / "r.csv")] == [{"guidance.strength": 1.5}, {"steps": 30}]
+
+
+def test_structs_of_a_parquet_file_hold_only_what_a_row_says(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "config": {"steps": 3, "width": None}}, {"prompt": "b", "config": None}]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "r.parquet")
+    assert [each.config for each in requests(tmp_path / "r.parquet")] == [{"steps": 3}, {}]
+
+
+def test_several_images_have_seeds_one_after_another(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"prompt": "a", "seed": 10}\n{"prompt": "b"}\n')
+    assert [(r.index, r.prompt, r.seed) for r in requests(tmp_path / "r.jsonl", images=2, seed=5)] == [
+        (0, "a", 10),
+        (1, "a", 11),
+        (2, "b", 5),
+        (3, "b", 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("[1]", "line 1 is no JSON object"),
+        ("{", "line 1 is not JSON"),
+        ('{"text": "a"}', 'a request needs a text "prompt"'),
+        ('{"prompt": 3}', 'a request needs a text "prompt"'),
+        ('{"prompt": "a", "seed": "x"}', '"seed" must be a whole number'),
+        ('{"prompt": "a", "seed": -1}', '"seed" must be a whole number'),
+        ('{"prompt": "a", "seed": 1.5}', '"seed" must be a whole number'),
+        ('{"prompt": "a", "config": 3}', '"config" must hold keys'),
+    ],
+)
+def test_a_line_that_cannot_be_used_says_why(line: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text(line)
+    (request,) = requests(tmp_path / "r.jsonl")
+    assert request.problem is not None
+    assert request.problem.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.csv", b"text\na\n", "column"),
+        ("r.parquet", b"no parquet", "no Parquet"),
+        ("r.txt", b"\xff\xfe\xff", "cannot read requests"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BatchError, match=message):
+        requests(tmp_path / name)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BatchError, match=r"none\.txt"):
+        requests(tmp_path / "none.txt")
+
+
+def test_the_file_is_read_as_a_stream(tmp_path: Path) -> None:
+    path = tmp_path / "r.txt"
+    path.write_text("a cat\n" * 100_000)
+    units = read_units(str(path), 10)
+    assert next(units).number == 0  # the rest is not read
+
+
+def test_units_go_through_json(tmp_path: Path) -> None:
+    unit = Unit(3, (Request(12, "a cät", 5, {"steps": 4}, "x"), Request(13, "", 0, problem="why")))
+    again = Unit.from_json(unit.to_json())
+    assert again == unit
+    assert again.digest == unit.digest
+    assert Unit(3, unit.requests[:1]).digest != unit.digest

@@ -1,0 +1,242 @@
+"""A run draws each request exactly once, whatever is done to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from spatialguide import LossTerm, SpatialGuide, hookimpl
+from spatialguide.config import make_config
+from spatialguide.errors import BatchError
+from spatialguide.images import read_metadata
+from spatialguide.registry import Registry
+from spatialguide.scale.metrics import Metrics
+from spatialguide.scale.painter import Painter
+from spatialguide.scale.requests import Request, Unit
+from spatialguide.scale.runs import Batch, run_batch
+from spatialguide.scale.store import Store
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+PROMPTS = ["a cat to the left of a dog", "a bus above a bird", "a cat", "a clock to the right of a cow", "a boat below a book"]
+
+
+def request_file(folder: Path, lines: list[dict[str, Any]]) -> str:
+    path = folder / "requests.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return str(path)
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Batch:
+    source = request_file(tmp_path, [{"prompt": prompt, "seed": number} for number, prompt in enumerate(PROMPTS)])
+    return Batch(source, str(tmp_path / "out"), make_config(steps=2), batch=2, unit=2)
+
+
+def rows(batch: Batch) -> list[dict[str, Any]]:
+    return list(Store(batch.out, batch.layout).rows())
+
+
+def files(batch: Batch) -> dict[str, bytes]:
+    """Everything but times: images and shards by name."""
+    root = Path(batch.out)
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.suffix in (".png", ".tar")}
+
+
+def test_every_request_has_one_row_and_one_image_that_can_be_replayed(batch: Batch) -> None:
+    report = run_batch(batch)
+    assert (report["done"], report["failed"], report["skipped"]) == (5, 0, 0)
+    found = rows(batch)
+    assert [row["index"] for row in found] == [0, 1, 2, 3, 4]
+    assert [row["prompt"] for row in found] == PROMPTS
+    assert [row["guided_steps"] > 0 for row in found] == [True, True, False, True, True]
+    assert len(files(batch)) == 5
+    for row in found:
+        metadata = read_metadata(Path(batch.out) / row["file"])
+        assert (metadata["prompt"], metadata["seed"]) == (row["prompt"], row["index"])
+    assert json.loads((Path(batch.out) / "report.json").read_text())["done"] == 5
+
+
+def test_an_image_is_what_the_guide_draws_and_does_not_depend_on_its_batch(batch: Batch, tmp_path: Path) -> None:
+    run_batch(batch)
+    first, second = (np.asarray(Image.open(Path(batch.out) / row["file"])) for row in rows(batch)[:2])
+    # The same shapes: batches of two.
+    result = SpatialGuide(batch.config)([PROMPTS[1], PROMPTS[0]], seed=[1, 0])
+    assert np.array_equal(first, np.asarray(result.images[1]))
+    assert np.array_equal(second, np.asarray(result.images[0]))
+    # Other companions, another place: the same bytes.
+    reordered = request_file(tmp_path, [{"prompt": PROMPTS[i], "seed": i} for i in (3, 0, 4, 2, 1)])
+    other = replace(batch, source=reordered, out=str(tmp_path / "other"), unit=5)
+    run_batch(other)
+    assert files(other) == files(batch)
+
+
+def test_what_is_done_is_not_done_again(batch: Batch) -> None:
+    run_batch(batch)
+    before = {path: path.stat().st_mtime_ns for path in Path(batch.out).rglob("*.p*")}
+    report = run_batch(batch)
+    assert (report["done"], report["skipped"]) == (0, 5)
+    assert {path: path.stat().st_mtime_ns for path in Path(batch.out).rglob("*.p*")} == before
+
+
+def test_a_run_that_was_broken_off_goes_on_and_ends_the_same(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = replace(batch, out=str(tmp_path / "whole"))
+    run_batch(whole)
+    commit = Store.commit
+
+    def broken(self: Store, unit: Unit, outcomes: Any) -> Any:
+        if unit.number == 1:
+            # Images are there and the metadata is not: the worst moment.
+            monkeypatch.setattr(Store, "_write", _only_images(Store._write))
+        return commit(self, unit, outcomes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "commit", broken)
+        original = Store._write
+        with pytest.raises(KeyboardInterrupt):
+            run_batch(batch)
+        monkeypatch.setattr(Store, "_write", original)
+    assert len(rows(batch)) == 2
+    report = run_batch(batch)
+    assert (report["done"], report["skipped"]) == (3, 2)
+    assert files(batch) == files(whole)
+    assert [path.name for path in Path(batch.out).rglob(".*")] == [".lock"]
+
+
+def _only_images(write: Callable[..., None]) -> Callable[..., None]:
+    def some(self: Store, name: str, content: bytes) -> None:
+        if name.startswith("metadata"):
+            raise KeyboardInterrupt
+        write(self, name, content)
+
+    return some
+
+
+def test_poison_is_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
+    source = request_file(
+        tmp_path,
+        [
+            {"prompt": "a cat above a dog"},
+            {"prompt": "  "},
+            {"prompt": "a cat left of a dog and the dog left of the cat"},
+            {"prompt": "a cat above a bus", "config": {"guidance.strenght": 1}},
+            {"prompt": "a cat above a bus", "config": {"backend": "sdxl"}},
+            {"prompt": "a bus above a cat", "config": {"guidance.strength": 0}},
+        ],
+    )
+    batch = Batch(source, str(tmp_path / "out"), make_config(steps=2), batch=2)
+    report = run_batch(batch)
+    assert (report["done"], report["failed"]) == (2, 4)
+    errors = [row["error"] for row in rows(batch)]
+    assert errors[0] == errors[5] == ""
+    for error, part in zip(errors[1:5], ("empty", "cannot hold together", "Did you mean 'strength'", "one model"), strict=True):
+        assert part in error
+
+
+def test_a_plugin_that_raises_takes_only_its_own_image_with_it() -> None:
+    class Fussy(LossTerm):
+        """Raises for scenes with a bus."""
+
+        def __call__(self, statistics: Any, scene: Any, relations: Any) -> Any:
+            if "bus" in scene.prompt:
+                raise RuntimeError("no buses")
+            return statistics.mass.sum(dim=(1, 2))
+
+    class Plugin:
+        @hookimpl
+        def spatialguide_losses(self, register: Callable[..., None]) -> None:
+            register("fussy", Fussy)
+
+    registry = Registry()
+    registry.add(Plugin())
+    painter = Painter(make_config(steps=2, losses={"fussy": {}}), 3, registry=registry)
+    unit = Unit(
+        0, tuple(Request(n, text, n) for n, text in enumerate(("a cat above a dog", "a bus above a dog", "a dog above a cat")))
+    )
+    outcomes = painter.paint(painter.prepare(unit))
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done"]
+    assert "no buses" in outcomes[1].error
+    assert "fussy" in outcomes[1].error
+
+
+def test_failed_requests_are_tried_again_when_asked(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(MemoryError("full")))
+        assert run_batch(batch)["failed"] == 5
+    assert rows(batch)[0]["error"] == "MemoryError: full"
+    assert run_batch(batch)["done"] == 0
+    assert run_batch(replace(batch, retry_failed=True))["done"] == 5
+
+
+def test_shards_are_web_datasets(batch: Batch) -> None:
+    import webdataset
+
+    sharded = replace(batch, layout="shards")
+    run_batch(sharded)
+    shards = sorted(str(path) for path in (Path(batch.out) / "shards").iterdir())
+    assert len(shards) == 3
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False, empty_check=False))
+    assert [sample["txt"].decode() for sample in samples] == PROMPTS
+    for sample, row in zip(samples, rows(sharded), strict=True):
+        assert sample["__key__"] == row["key"]
+        assert json.loads(sample["json"])["seed"] == row["index"]
+        assert Image.open(io.BytesIO(sample["png"])).size == (64, 64)
+        with tarfile.open(Path(batch.out) / row["file"]) as shard:
+            assert f"{row['key']}.png" in shard.getnames()
+
+
+def test_another_run_in_the_same_place_is_refused(batch: Batch, tmp_path: Path) -> None:
+    run_batch(batch)
+    with pytest.raises(BatchError, match="config differs"):
+        run_batch(replace(batch, config=make_config(steps=3)))
+    other = request_file(tmp_path, [{"prompt": "a cat above a dog"}])
+    with pytest.raises(BatchError, match="the input has changed"):
+        run_batch(replace(batch, source=other))
+
+
+def test_two_drivers_at_once_are_refused(batch: Batch) -> None:
+    with Store(batch.out).opened(batch.manifest), pytest.raises(BatchError, match="another process"):
+        run_batch(batch)
+
+
+def test_results_go_to_whatever_fsspec_opens(batch: Batch) -> None:
+    remote = replace(batch, out="memory://somewhere/out")
+    assert run_batch(remote)["done"] == 5
+    assert run_batch(remote)["skipped"] == 5
+    assert [row["status"] for row in rows(remote)] == ["done"] * 5
+
+
+def test_an_unknown_kind_of_store_is_named(batch: Batch) -> None:
+    with pytest.raises(BatchError, match="nowhere"):
+        run_batch(replace(batch, out="nowhere://bucket/x"))
+
+
+def test_metrics_are_served(batch: Batch) -> None:
+    metrics = Metrics(0)
+    run_batch(batch, metrics)
+    port = metrics.server.server_port
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    metrics.server.shutdown()
+    metrics.server.server_close()
+    assert 'spatialguide_images_total{status="done"} 5.0' in text
+    assert "spatialguide_step_seconds_count 3.0" in text
+    assert "spatialguide_queue 0.0" in text
+
+
+def test_metadata_is_one_parquet_dataset(batch: Batch) -> None:
+    run_batch(batch)
+    table = pq.read_table(Path(batch.out) / "metadata")
+    assert table.num_rows == 5
+    assert {"index", "id", "prompt", "seed", "status", "key", "file", "error", "seconds"} <= set(table.column_names)
