@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload
@@ -370,3 +371,25 @@ def test_what_takes_the_weights_away_is_refused(
         SpatialGuide().attach(random_pipeline, PROMPT, scene=SCENE),
     ):
         pass
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compel_weights_words_and_guidance_finds_them(tiny_pipeline) -> None:
+    """compel gives embeddings of the words without its signs: attach with these words."""
+    compel = pytest.importorskip("compel")
+    embed = compel.Compel(tokenizer=tiny_pipeline.tokenizer, text_encoder=tiny_pipeline.text_encoder)
+    words = "a cat to the left of a dog"
+    weighted = embed("a (cat)1.4 to the left of a dog")
+
+    def draw() -> np.ndarray:
+        generator = torch.Generator().manual_seed(3)
+        return tiny_pipeline(
+            prompt_embeds=weighted, num_inference_steps=6, guidance_scale=4.0, generator=generator, output_type="np"
+        ).images
+
+    plain = draw()
+    with SpatialGuide().attach(tiny_pipeline, words) as trace:
+        guided = draw()
+    assert trace.steps[0].images[0].correction_norm > 0
+    assert not np.array_equal(plain, guided)
+    assert np.array_equal(plain, draw())
