@@ -228,6 +228,9 @@ def serve(
     max_steps: Annotated[int, typer.Option(min=1, help="Most sampling steps that a visitor may ask for.")] = 100,
     max_side: Annotated[int, typer.Option(min=8, help="Largest side in pixels that a visitor may ask for.")] = 1024,
     queue: Annotated[int, typer.Option(min=1, help="Drawings that may wait; more are refused.")] = 16,
+    all_models: Annotated[
+        bool, typer.Option("--all-models", help="Offer every backend, not the configuration's and the bundled one alone.")
+    ] = False,
 ) -> None:
     """Serve a web page: type a prompt, see it understood, and drawn unguided and guided side by side."""
     say_warnings(quiet=False)
@@ -236,7 +239,7 @@ def serve(
 
     base = None if config is None else settings(config, None)
     name = "" if config is None else config.name
-    studio = web.Studio(base, name, web.Limits(steps=max_steps, side=max_side, queue=queue))
+    studio = web.Studio(base, name, web.Limits(steps=max_steps, side=max_side, queue=queue), all_models=all_models)
     page = web.serve(studio, host, port)
     out.print(f"running at [bold]{page.local_url}[/]  stop with Ctrl+C", highlight=False, soft_wrap=True)
     page.block_thread()

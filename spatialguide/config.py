@@ -231,7 +231,7 @@ def load_config(path: str | Path, **overrides: Any) -> GuideConfig:
     if not isinstance(data, dict):
         raise ConfigError(f"'{path}' must hold keys and values, not {type(data).__name__}")
     preset = data.pop("preset", "balanced")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"'{path}': no preset is called '{preset}'.{suggestion(str(preset), PRESETS)}")
     return _validated(_merged(_merged(PRESETS[preset], data), overrides), f"'{path}'")
 

@@ -83,6 +83,16 @@ class Result:
         scene = self.scene_of(image)
         return self.trace.figure(image, [scene.name(index) for index in range(len(scene.objects))])
 
+    def save(self, path: str | Path, image: int = 0) -> None:
+        """Write an image as a PNG that carries what made it, for `spatialguide replay`.
+
+        Raises:
+            OutputError: it cannot be written there, or the name does not end in .png.
+        """
+        from spatialguide.images import save_png
+
+        save_png(self.images[image], Path(path), self.metadata[image])
+
     def _repr_png_(self) -> bytes:
         """The images side by side, for notebooks."""
         from spatialguide.images import png_bytes
@@ -241,7 +251,7 @@ class SpatialGuide:
         # A scene without relations is drawn as the plain pipeline draws it.
         looked_at = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
         stretches = encodings(pipeline)
-        settings, terms = self.config.guidance, make_terms(self._losses(), self.registry)
+        settings, terms = self.config.guidance, make_terms(self.losses, self.registry)
         if not guided:
             settings = settings.model_copy(update={"strength": 0.0})
         losses = LossSum(terms, self.registry.relations(), settings.map_size, ranked=settings.best_of > 1, watched=watch)
@@ -262,7 +272,8 @@ class SpatialGuide:
         with guidance.attached() as trace:
             yield trace
 
-    def _losses(self) -> dict[str, TermConfig]:
+    @property
+    def losses(self) -> dict[str, TermConfig]:
         """The configured terms; of those that nobody asked for by name, the ones that are installed."""
         if "losses" in self.config.model_fields_set:
             return self.config.losses
@@ -360,7 +371,7 @@ class SpatialGuide:
         trace = picked([trace for _, trace in drawn], chosen)
         guides = guided and self.config.guidance.strength > 0
         metadata = [
-            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guides and _was_seen(trace, i))
+            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guides and _was_seen(trace, i), watch)
             for i, n in enumerate(chosen)
         ]
         return Result(images, scenes, trace, metadata)
@@ -406,12 +417,13 @@ class SpatialGuide:
             "height": config.height or usual.height,
         }
 
-    def _metadata(self, scene: Scene, seed: int, guided: bool) -> dict[str, Any]:
+    def _metadata(self, scene: Scene, seed: int, guided: bool, watched: bool) -> dict[str, Any]:
         return {
             "spatialguide": version("spatialguide"),
             "prompt": scene.prompt,
             "seed": seed,
             "guided": guided,
+            "watched": watched,
             "settings": self._settings(),
             "scene": scene.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),
@@ -450,7 +462,7 @@ def _first_seeds(seed: int | Sequence[int], images: int, tries: int) -> list[int
     if len(firsts) != images:
         raise PromptError(f"{images} images need as many seeds, not {len(firsts)}")
     for first in firsts:
-        if not 0 <= first < 2**63:
+        if not isinstance(first, int) or not 0 <= first <= 2**63 - tries:
             raise PromptError(f"seed must be between 0 and 2**63, not {first}")
     return firsts
 

@@ -179,4 +179,5 @@ def _thumbnail(image: Image.Image) -> Image.Image:
 
 
 def colour_of(number: int) -> str:
+    """Of an object's maps and curves, by its number in the scene."""
     return COLOURS[number % len(COLOURS)]

@@ -42,7 +42,7 @@ def replay(
     try:
         config = GuideConfig.model_validate(found["config"])
         scene, seed = Scene.model_validate(found["scene"]), int(found["seed"])
-        was_guided = bool(found["guided"])
+        was_guided, watched = bool(found["guided"]), bool(found.get("watched", False))
     except (KeyError, TypeError, ValueError) as error:
         made = found.get("spatialguide", "another version")
         raise OutputError(f"'{source}' was made by spatialguide {made}, which this version cannot replay") from error
@@ -51,11 +51,18 @@ def replay(
     say("loading the model", 0, 1)
     guide = SpatialGuide(config)
     result = guide(
-        scene.prompt, seed=seed, scene=scene, guided=was_guided if guided is None else guided, on_step=partial(say, "drawing")
+        scene.prompt,
+        seed=seed,
+        scene=scene,
+        guided=was_guided if guided is None else guided,
+        watch=watched,
+        on_step=partial(say, "drawing"),
     )
     picture = enlarged(result.images[0])[0]
     with Image.open(source) as before:
-        same = before.convert("RGB").tobytes() == picture.tobytes() if before.size == picture.size else None
+        # `Result.save` keeps the image's own size.
+        drawn = next((each for each in (picture, result.images[0]) if each.size == before.size), None)
+        same = None if drawn is None else before.convert("RGB").tobytes() == drawn.convert("RGB").tobytes()
     save_png(picture, output, result.metadata[0])
     return {
         "output": str(output),
@@ -99,11 +106,13 @@ def render(
     check_writable(output)
     if trace is not None:
         check_writable(trace, ".json")
-    if pictures is not None:
-        make_folder(pictures)
     guide = guide or SpatialGuide(config)
     say("reading the prompt", 0, 1)
     scene = scene_of(guide, prompt, scene_file)
+    if pictures is not None:
+        if not scene.relations:
+            raise PictureError(f"'{scene.prompt}' has no relation, so there is nothing to show: leave out --pictures")
+        make_folder(pictures)
     say("loading the model", 0, 1)
     result = guide(scene.prompt, seed=seed, scene=scene, watch=pictures is not None, on_step=partial(say, "drawing"))
     picture = enlarged(result.images[0])[0]
@@ -134,7 +143,7 @@ def render(
             title: relation_verdicts(scene, boxes, relations, pair[0].size) for title, boxes in zip(titles, found, strict=True)
         }
     if trace is not None:
-        trace.write_text(json.dumps(result.trace.as_dict()), encoding="utf-8")
+        write_text(trace, json.dumps(result.trace.as_dict()))
     if pictures is not None:
         report["pictures"] = [str(path) for path in write_pictures(result, pictures)]
     save_png(picture, output, result.metadata[0])
@@ -164,14 +173,15 @@ def render_all(
     Raises:
         SpatialGuideError: the file cannot be read, the folder cannot be made, or the configuration fits no model.
     """
-    make_folder(folder)
     guide = SpatialGuide(config)
     for number, request in enumerate(read_prompts(source), start=1):
+        make_folder(folder)  # not before there is a prompt
         prompt, problem = request["prompt"], request.get("problem")
         report: dict[str, Any] = {"prompt": prompt}
         if problem is None:
             try:
-                report |= render(prompt, config, folder / f"{number:04d}.png", seed=seed, compare=compare, guide=guide, say=say)
+                own = request.get("seed", seed)
+                report |= render(prompt, config, folder / f"{number:04d}.png", seed=own, compare=compare, guide=guide, say=say)
             except SpatialGuideError as error:
                 problem = " ".join(str(error).split())
         yield report if problem is None else report | {"problem": problem}

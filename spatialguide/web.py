@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import base64
 import html
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from spatialguide.config import PRESETS, GuideConfig, make_config
-from spatialguide.errors import ConfigError, PromptError, SpatialGuideError
+from spatialguide.errors import ConfigError, PromptError, SpatialGuideError, suggestion
 from spatialguide.guide import Result, SpatialGuide
 from spatialguide.images import enlarged, png_bytes
 from spatialguide.marks import stated
@@ -88,13 +89,23 @@ class Studio:
         base: a configuration to offer beside the presets, under `base_name`.
         limits: what a wish may ask for.
         registry: plugins; all installed ones by default.
+        all_models: offer every backend, whose weights are then downloaded when they are first asked for; else the
+            configuration's and the bundled one. One model is loaded at a time.
     """
 
     base: GuideConfig | None = None
     base_name: str = "file"
     limits: Limits = Limits()
     registry: Registry = field(default_factory=default_registry)
-    _guides: dict[str, SpatialGuide] = field(default_factory=dict)
+    all_models: bool = False
+    _loaded: SpatialGuide | None = None
+
+    @property
+    def backends(self) -> list[str]:
+        """Names of the models that a wish may ask for."""
+        if self.all_models:
+            return list(self.registry.names("backends"))
+        return sorted({make_config().backend, *([] if self.base is None else [self.base.backend])})
 
     @property
     def presets(self) -> list[str]:
@@ -125,6 +136,8 @@ class Studio:
             return found
         if not wish.relations.strip():
             return found.model_copy(update={"relations": ()})
+        if len(wish.relations) > self.limits.prompt:
+            raise PromptError(f"the relations have over {self.limits.prompt} characters, this page's limit: say less")
         relations = self.registry.relations()
         scene = stated(found.prompt, wish.relations.splitlines(), relations)
         check_scene(scene, relations)
@@ -136,13 +149,16 @@ class Studio:
         Raises:
             ConfigError: a value is out of range or over a limit.
         """
+        if wish.backend not in self.backends:
+            raise ConfigError(f"this page has no model '{wish.backend}'.{suggestion(wish.backend, self.backends)}")
         start = self.preset(wish.preset)
         changes = self._changes(wish, start)
         config = make_config(**_merged(start.model_dump(exclude_unset=True), changes)) if changes else start
-        steps = config.steps or 0
+        usual = SpatialGuide(config, registry=self.registry).backend.generation
+        steps = config.steps or usual.steps or 0
         if steps > self.limits.steps:
             raise ConfigError(f"{steps} steps are over this page's limit of {self.limits.steps}: ask for fewer")
-        side = max(config.width or 0, config.height or 0)
+        side = max(config.width or usual.width or 0, config.height or usual.height or 0)
         if side > self.limits.side:
             raise ConfigError(f"{side} pixels are over this page's limit of {self.limits.side}: ask for fewer")
         return config
@@ -177,19 +193,21 @@ class Studio:
     def code(self, wish: Wish) -> str:
         """Python that draws the wish's guided image."""
         start = self.preset(wish.preset)
-        arguments = [] if wish.preset == "balanced" else [f"preset={wish.preset!r}"]
+        head: dict[str, Any] = {} if wish.preset == "balanced" else {"preset": wish.preset}
         if wish.preset not in PRESETS:
-            arguments = [f"{key}={value!r}" for key, value in start.model_dump(mode="json", exclude_unset=True).items()]
-        arguments += [f"{key}={value!r}" for key, value in self._changes(wish, start).items()]
+            head = start.model_dump(mode="json", exclude_unset=True)
+        arguments = [f"{key}={value!r}" for key, value in _merged(head, self._changes(wish, start)).items()]
         own = wish.relations is not None and _plain(wish.relations) != _plain(self.read(wish.prompt)[1])
-        prompt = _marked(wish) if own and wish.relations and wish.relations.strip() else wish.prompt
+        none = own and not (wish.relations or "").strip()
+        prompt = _marked(wish) if own and not none else wish.prompt
+        unguided = ", guided=False" if none else ""
         return "\n".join(
             [
                 "from spatialguide import SpatialGuide",
                 "",
                 f"guide = SpatialGuide({', '.join(arguments)})",
-                f"result = guide({prompt!r}, seed={wish.seed})",
-                'result.images[0].save("out.png")',
+                f"result = guide({prompt!r}, seed={wish.seed}{unguided})",
+                'result.save("out.png")',
             ]
         )
 
@@ -200,26 +218,29 @@ class Studio:
         text: str = yaml.safe_dump(_merged(head, self._changes(wish, start)), sort_keys=False)
         return text
 
-    @property
+    @cached_property
     def _reader(self) -> SpatialGuide:
         """A guide to parse with; it loads no model."""
-        return self._guides.setdefault("", SpatialGuide(self.base, registry=self.registry))
+        return SpatialGuide(self.base, registry=self.registry)
 
     def _guide(self, config: GuideConfig) -> SpatialGuide:
         """A guide of this configuration, with the model that is loaded already if there is one."""
-        key = f"{config.backend} {config.backend_options}"
-        loaded = self._guides.setdefault(key, SpatialGuide(config, registry=self.registry))
-        loaded.pipeline  # noqa: B018 - loads it once, for all guides that come from this one
+        loaded, wanted = self._loaded, (config.backend, config.backend_options)
+        if loaded is None or (loaded.config.backend, loaded.config.backend_options) != wanted:
+            self._loaded = None  # two models seldom fit beside each other
+            loaded = SpatialGuide(config, registry=self.registry)
+            loaded.pipeline  # noqa: B018 - loads it once, for all guides that come from this one
+            self._loaded = loaded
         return loaded.with_config(config)
 
     def _changes(self, wish: Wish, start: GuideConfig) -> dict[str, Any]:
         """What a wish asks for beyond what it starts from, as keyword arguments."""
         changes: dict[str, Any] = {}
         if wish.backend != start.backend:
-            changes["backend"] = wish.backend
+            changes |= {"backend": wish.backend, "backend_options": {}}
         if wish.steps and wish.steps != start.steps:
             changes["steps"] = wish.steps
-        if wish.side and (wish.side, wish.side) != (start.width, start.height):
+        if wish.side and wish.side != start.width:
             changes |= {"width": wish.side, "height": wish.side}
         if wish.strength is not None and wish.strength != start.guidance.strength:
             changes["guidance"] = {"strength": wish.strength}
@@ -277,6 +298,7 @@ def make_page(studio: Studio) -> gradio.Blocks:
     with gr.Blocks(title="spatialguide", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.HTML(_HEAD)
         drawn = gr.State(None, time_to_live=3600)
+        was_read = gr.State(("", ""))
         with gr.Row():
             with gr.Column(scale=3):
                 prompt = gr.Textbox(
@@ -284,11 +306,14 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 )
                 gr.Examples([[example] for example in _EXAMPLES], [prompt], label="Try")
                 understood = gr.HTML(_message("Nothing typed yet."), elem_id="understood")
-                relations = gr.Textbox(label="Relations", info=_RELATIONS_HELP, lines=3, max_lines=10, elem_id="relations")
+                relations = gr.Textbox(
+                    label="Relations", info=_RELATIONS_HELP, lines=3, max_lines=10, max_length=studio.limits.prompt,
+                    elem_id="relations",
+                )  # fmt: skip
             with gr.Column(scale=2):
                 with gr.Row():
                     preset = gr.Dropdown(studio.presets, value=studio.presets[0], label="Preset", elem_id="preset")
-                    backend = gr.Dropdown(names("backends"), value=start.backend, label="Model", elem_id="backend")
+                    backend = gr.Dropdown(studio.backends, value=start.backend, label="Model", elem_id="backend")
                 terms = gr.Dropdown(
                     names("losses"), value=list(start.losses), multiselect=True, label="Loss terms", elem_id="terms"
                 )
@@ -303,11 +328,11 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 with gr.Row():
                     steps = gr.Number(
                         start.steps or 0, precision=0, minimum=0, maximum=studio.limits.steps, label="Steps",
-                        info="0: the model's usual", elem_id="steps",
+                        info="0: the preset's or the model's usual", elem_id="steps",
                     )  # fmt: skip
                     side = gr.Number(
                         start.width or 0, precision=0, minimum=0, maximum=studio.limits.side, step=8, label="Side in pixels",
-                        info="0: the model's usual", elem_id="side",
+                        info="0: the preset's or the model's usual", elem_id="side",
                     )  # fmt: skip
                     seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="seed")
                 go = gr.Button("Draw", variant="primary", elem_id="draw")
@@ -323,28 +348,32 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 code = gr.Code(language="python", label="Python", interactive=False, elem_id="code")
                 config = gr.Code(language="yaml", label="Configuration for --config", interactive=False, elem_id="config")
 
-        def read(text: str) -> tuple[str, str]:
+        def read(text: str) -> tuple[str, str, tuple[str, str]]:
             if not text.strip():
-                return _message("Nothing typed yet."), ""
+                return _message("Nothing typed yet."), "", (text, "")
             try:
                 scene, lines = studio.read(text)
             except SpatialGuideError as error:
-                return _message(str(error), fault=True), ""
-            return _scene(scene), lines
+                return _message(str(error), fault=True), "", (text, "")
+            return _scene(scene), lines, (text, lines)
 
         def choose(name: str) -> tuple[str, list[str], float, int, int]:
             chosen = studio.preset(name)
             return chosen.backend, list(chosen.losses), chosen.guidance.strength, chosen.steps or 0, chosen.width or 0
 
         def draw(*values: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's way of asking for it
-            text, lines, name, model, chosen, power, count, pixels, number = values
-            wish = Wish(
-                text, lines, name, model, tuple(chosen), float(power), int(count) or None, int(pixels) or None, int(number or 0)
-            )
+            text, lines, (known, said), name, model, chosen, power, count, pixels, number = values
+            # Relations are the visitor's own only where they differ from what this very prompt was read as.
+            own = lines if known == text and _plain(lines) != _plain(said) else None
+            # A number field that was emptied holds None.
+            wish = Wish(text, own, name, model, tuple(chosen), power, int(count or 0), int(pixels or 0), int(number or 0))
             try:
                 drawing = studio.draw(wish, lambda what, done, total: progress((done, total), desc=what))
             except SpatialGuideError as error:
                 return [_message(str(error), fault=True), *[gr.skip()] * 9]
+            except Exception as error:  # out of memory, a side that the model cannot draw: the page stays up
+                logging.getLogger(__name__).exception("drawing failed")
+                return [_message(f"This could not be drawn: {type(error).__name__}: {error}", fault=True), *[gr.skip()] * 9]
             prompt_text = drawing.guided.scene.prompt
             return [
                 "".join(map(_message, [f"Drawn with seed {wish.seed}.", *drawing.notes])),
@@ -363,17 +392,20 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 return "", ""
             return _maps(drawing.unguided, int(at), "unguided"), _maps(drawing.guided, int(at), "guided")
 
-        prompt.change(read, [prompt], [understood, relations], trigger_mode="always_last", show_progress="hidden")
-        preset.input(choose, [preset], [backend, terms, strength, steps, side], show_progress="hidden")
+        # What is answered at once does not wait behind drawings, nor count among them.
+        light: dict[str, Any] = {"show_progress": "hidden", "queue": False}
+        prompt.change(read, [prompt], [understood, relations, was_read], trigger_mode="always_last", **light)
+        preset.input(choose, [preset], [backend, terms, strength, steps, side], **light)
         gr.on(
             [go.click, prompt.submit],
             draw,
-            [prompt, relations, preset, backend, terms, strength, steps, side, seed],
+            [prompt, relations, was_read, preset, backend, terms, strength, steps, side, seed],
             [status, unguided, guided, drawn, step, unguided_maps, guided_maps, curves, code, config],
             concurrency_limit=1,
             show_progress_on=[status],
         )
-        step.change(maps, [drawn, step], [unguided_maps, guided_maps], trigger_mode="always_last", show_progress="hidden")
+        step.change(maps, [drawn, step], [unguided_maps, guided_maps], trigger_mode="always_last", **light)
+        page.load(None, js=_LIVE)
     queued: gradio.Blocks = page.queue(max_size=studio.limits.queue, api_open=False)
     return queued
 
@@ -429,6 +461,10 @@ def _free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
+#: Screen readers say what changes in a place that was there before; elements that come with the change they often miss.
+_LIVE = """() => { for (const id of ["status", "understood"])
+    document.getElementById(id)?.setAttribute("aria-live", "polite") }"""
+
 _CSS = """
 figure.drawn { margin: 0; text-align: center }
 figure.drawn img { width: 100%; max-width: 420px; border-radius: 8px; margin: 0 auto; display: block }
@@ -443,9 +479,8 @@ span[data-testid="block-info"] + div, .dim, .info { color: #555 !important }
 
 
 def _message(text: str, fault: bool = False) -> str:
-    """A line that screen readers say when it changes."""
-    role = "alert" if fault else "status"
-    return f'<p role="{role}" class="{"fault" if fault else "said"}">{html.escape(text)}</p>'
+    """A line of the page's answers."""
+    return f'<p class="{"fault" if fault else "said"}">{html.escape(text)}</p>'
 
 
 def _scene(scene: Scene) -> str:
@@ -454,7 +489,7 @@ def _scene(scene: Scene) -> str:
     said = html.escape(scene.describe())
     left_out = "".join(f"<p>ignored: {html.escape(line)}</p>" for line in scene.ignored)
     graph = f'<div class="scene" role="img" aria-label="{said}">{scene_svg(scene)}</div>' if scene.relations else ""
-    return f'<p role="status">{said}</p>{graph}{left_out}'
+    return f"<p>{said}</p>{graph}{left_out}"
 
 
 def _empty(name: str) -> str:

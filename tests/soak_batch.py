@@ -113,6 +113,7 @@ def main() -> None:
         process.wait()
         if process.returncode:
             subprocess.run(command(source, rough, options), check=True)
+        assert sum(done.values()) == options.kills, f"the run was over after {dict(done)} kills: take more requests"
         rows = pq.read_table(rough / "metadata").to_pylist()
         assert sorted(row["index"] for row in rows) == list(range(options.requests)), "lost or doubled"
         assert all(row["status"] == "done" for row in rows), Counter(row["error"] for row in rows)

@@ -7,6 +7,7 @@ import logging
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from spatialguide.options import (
@@ -56,6 +57,8 @@ def batch(
     """Draw many prompts, each exactly once: the same command goes on where a kill has stopped it."""
     if engine not in _ENGINES or layout not in _LAYOUTS:
         raise typer.BadParameter(f"--engine is one of {', '.join(_ENGINES)}, --layout one of {', '.join(_LAYOUTS)}")
+    if engine == "local" and (workers > 1 or gpus or address):
+        raise typer.BadParameter("--workers, --gpus and --address are of --engine ray")
     say_warnings(quiet=True)
     silence_libraries()
     from spatialguide.scale.metrics import JsonFormatter, Metrics, logger
@@ -86,13 +89,15 @@ def batch(
     columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=quiet or as_json or json_logs) as progress:
         task = progress.add_task("images", total=None)
-        report = run_batch(
-            wanted, Metrics(metrics_port), lambda done, total: progress.update(task, completed=done, total=total)
-        )
+        report = run_batch(wanted, Metrics(metrics_port), lambda done: progress.update(task, completed=done))
     if as_json:
         typer.echo(json.dumps(report))
     elif not quiet:
         words = ", ".join(f"{report[name]} {name}" for name in ("done", "failed", "skipped"))
         out.print(f"[bold]{target}[/]  {words}; {report['images_per_second']:.2f} images/s", highlight=False, soft_wrap=True)
-    if report["failed"]:
+        for error in report["errors"]:
+            err.print(f"[bold red]failed:[/] {escape(error)}", highlight=False, soft_wrap=True)
+        if report["failed"] > len(report["errors"]):
+            err.print(f"{report['failed'] - len(report['errors'])} more failed: the metadata says why", highlight=False)
+    if report["failed"] or report["failed_before"]:
         raise typer.Exit(1)

@@ -16,6 +16,7 @@ _WAITING = 2
 
 def run_local(units: Iterable[Unit], painter: Painter, store: Store) -> Iterator[UnitReport]:
     """Draw and commit units in order: while one is drawn, the next is parsed and the last is written."""
+    painter.load()
     source = iter(units)
 
     def following() -> Prepared | None:

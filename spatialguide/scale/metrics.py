@@ -10,6 +10,7 @@ from spatialguide.errors import BatchError
 from spatialguide.scale.store import UnitReport
 
 logger = logging.getLogger("spatialguide.scale")
+logger.addHandler(logging.NullHandler())
 
 
 class JsonFormatter(logging.Formatter):
@@ -53,7 +54,7 @@ class Metrics:
         try:
             self.server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
         except OSError as error:
-            raise BatchError(f"cannot serve metrics on port {port}: {error.strerror or error}") from error
+            raise BatchError(f"cannot serve metrics on port {port}: {error.strerror or error}; take another") from error
 
     def unit(self, report: UnitReport, rate: float, queue: int) -> None:
         """Count a unit. rate: images/s so far; queue: requests that were read and are not done."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spatialguide.config import GuideConfig, patched
-from spatialguide.errors import SpatialGuideError
+from spatialguide.errors import BatchError, SpatialGuideError
 from spatialguide.guide import SpatialGuide
 from spatialguide.images import png_bytes
 from spatialguide.registry import Registry
@@ -85,6 +85,17 @@ class Painter:
         self._config, self._batch = config, batch
         self.guide = SpatialGuide(config, registry=registry)
 
+    def load(self) -> None:
+        """Load the model and build the terms now: what is wrong with the run itself must not look like poison.
+
+        Raises:
+            SpatialGuideError: as of `SpatialGuide.pipeline`, or a term that there is not.
+        """
+        from spatialguide.losses import make_terms
+
+        make_terms(self.guide.losses, self.guide.registry)
+        self.guide.pipeline  # noqa: B018
+
     def prepare(self, unit: Unit) -> Prepared:
         """Parse a unit's prompts in bulk; poison is set aside with its error."""
         failed = [Outcome(request, FAILED, error=request.problem) for request in unit.requests if request.problem]
@@ -96,7 +107,7 @@ class Painter:
                     raise parsed.problem
                 assert parsed.scene is not None
                 ready.append(Ready(request, parsed.scene, self._config_of(request)))
-            except SpatialGuideError as error:
+            except Exception as error:  # a plugin or a configuration may raise anything
                 failed.append(Outcome(request, FAILED, error=_said(error)))
         return Prepared(unit, tuple(ready), tuple(failed))
 
@@ -110,6 +121,7 @@ class Painter:
             try:
                 outcomes += self._draw(batch)
             except Exception as error:  # a plugin may raise anything, and the others are to be drawn
+                _refuse_fatal(error)
                 outcomes += [Outcome(batch[0].request, FAILED, error=_said(error))] if len(batch) == 1 else self._singly(batch)
         return sorted(outcomes, key=lambda outcome: outcome.request.index)
 
@@ -120,6 +132,7 @@ class Painter:
             try:
                 outcomes += self._draw([ready])
             except Exception as error:
+                _refuse_fatal(error)
                 outcomes.append(Outcome(ready.request, FAILED, error=_said(error)))
         return outcomes
 
@@ -178,6 +191,16 @@ def _batches(ready: Sequence[Ready], size: int) -> list[list[Ready]]:
     return batches
 
 
+def _refuse_fatal(error: Exception) -> None:
+    """Raise BatchError for what is no request's fault: every one after it would fail too."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "out of memory" in str(error):
+        raise BatchError("memory does not suffice for a batch: take a smaller --batch, or guidance.checkpointing") from error
+    if "CUDA error" in str(error):
+        raise BatchError(f"the GPU failed: {error}; start again, the run goes on where it was") from error
+
+
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).encode("utf-8", "replace").decode()
     return text if isinstance(error, SpatialGuideError) else f"{type(error).__name__}: {text}"

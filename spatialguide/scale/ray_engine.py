@@ -11,6 +11,9 @@ from spatialguide.errors import BatchError
 from spatialguide.scale.requests import Unit
 from spatialguide.scale.store import Layout, Store, UnitReport
 
+#: How often a unit is tried again whose worker died; more, and it is the unit that kills them.
+_RETRIES = 4
+
 if TYPE_CHECKING:
     from spatialguide.scale.painter import Painter
     from spatialguide.scale.runs import Batch
@@ -23,6 +26,7 @@ class RayPainter:
         from spatialguide.scale.painter import Painter
 
         self._painter: Painter = Painter(GuideConfig.model_validate_json(config), batch, threads=threads)
+        self._painter.load()
         self._store = Store(url, layout)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
@@ -51,22 +55,50 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
     waiting = [{"unit": unit.to_json()} for unit in units]
     if not waiting:
         return
-    cores = math.ceil(run.workers * run.cpus)
-    if not ray.is_initialized():
+    ours = not ray.is_initialized()
+    if ours:
+        cores = None if run.address else math.ceil(run.workers * run.cpus)
         try:
-            ray.init(address=run.address, num_cpus=None if run.address else cores, log_to_driver=False)
+            # "local" starts one here, whatever cluster the environment names.
+            ray.init(address=run.address or "local", num_cpus=cores, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BatchError(f"cannot start or reach Ray: {error}") from error
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    data = ray.data.from_items(waiting, override_num_blocks=len(waiting))
-    reports = data.map_batches(
-        RayPainter,
-        fn_constructor_args=(run.config.model_dump_json(), run.batch, store.url, store.layout, run.threads),
-        batch_size=1,
-        compute=ActorPoolStrategy(size=run.workers),
-        num_gpus=run.gpus,
-        num_cpus=run.cpus,
-    )
-    for row in reports.iter_rows():
-        yield UnitReport(**{**row, "errors": tuple(row["errors"])})
+            raise BatchError(f"cannot start or reach Ray: {error}; check --address") from error
+    try:
+        _check_resources(run, ray.cluster_resources())
+        DataContext.get_current().enable_progress_bars = False
+        data = ray.data.from_items(waiting, override_num_blocks=len(waiting))
+        reports = data.map_batches(
+            RayPainter,
+            fn_constructor_args=(
+                run.config.model_dump_json(exclude_unset=True),
+                run.batch,
+                store.address,
+                store.layout,
+                run.threads,
+            ),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=run.workers),
+            num_gpus=run.gpus,
+            num_cpus=run.cpus,
+            max_task_retries=_RETRIES,
+        )
+        for row in reports.iter_rows():
+            report = UnitReport(**{**row, "errors": tuple(row["errors"])})
+            if not store.has(report.number):
+                raise BatchError(
+                    f"the workers write where this machine does not see it: give an --out that all share, not '{run.out}'"
+                )
+            yield report
+    except ray.exceptions.RayError as error:
+        cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+        raise BatchError(f"Ray gave up: {cause}; what is done is kept, and the same command goes on") from error
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _check_resources(run: Batch, there: dict[str, float]) -> None:
+    """Raise BatchError for what Ray would wait for without end."""
+    for name, needed in (("CPU", run.workers * run.cpus), ("GPU", run.workers * run.gpus)):
+        if needed > there.get(name, 0.0):
+            raise BatchError(f"{run.workers} workers need {needed:g} {name}s, and Ray has {there.get(name, 0.0):g}: take fewer")

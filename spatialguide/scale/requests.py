@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from spatialguide.errors import BatchError
 
 FORMATS = (".jsonl", ".csv", ".parquet", ".txt")
 _PARQUET_ROWS = 1024
+_SEEDS = 2**62
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ class Request:
     config: dict[str, Any] = field(default_factory=dict)
     id: str | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the input that is no request."""
+
+    problem: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Unit:
         return cls(data["number"], tuple(Request(**request) for request in data["requests"]))
 
 
-def read_units(source: str, size: int, images: int = 1, seed: int = 0) -> Iterator[Unit]:
+def read_units(source: str, size: int, images: int = 1, seed: int = 0, best_of: int = 1) -> Iterator[Unit]:
     """Units of `size` requests, lazily: the file is never held whole.
 
     Args:
@@ -68,74 +75,91 @@ def read_units(source: str, size: int, images: int = 1, seed: int = 0) -> Iterat
             columns, others being keys of the configuration; anything else: a prompt a line.
         images: for each prompt, from its seed on.
         seed: of requests that name none.
+        best_of: candidates of each image where a request does not say: so many seeds lie between two images.
 
     Raises:
         BatchError: the file cannot be read, or is not what its name says.
     """
-    requests = _numbered(_rows(source), images, seed)
+    requests = _numbered(_rows(source), images, seed, best_of)
     number = 0
     while chunk := tuple(islice(requests, size)):
         yield Unit(number, chunk)
         number += 1
 
 
-def _numbered(rows: Iterable[dict[str, Any]], images: int, seed: int) -> Iterator[Request]:
+def _numbered(rows: Iterable[dict[str, Any] | Fault], images: int, seed: int, best_of: int) -> Iterator[Request]:
     index = 0
     for row in rows:
         for number in range(images):
-            yield _request(index, row, number, seed)
+            yield _request(index, row, number, seed, best_of)
             index += 1
 
 
-def _request(index: int, row: dict[str, Any], number: int, usual: int) -> Request:
-    prompt, config, own = row.get("prompt"), row.get("config"), row.get("id")
-    config = {} if config is None else config
-    problem = row.get("problem")
+def _request(index: int, row: dict[str, Any] | Fault, number: int, usual: int, best_of: int) -> Request:
+    if isinstance(row, Fault):
+        return Request(index, "", usual, problem=row.problem)
+    prompt, own = row.get("prompt"), row.get("id")
+    config = {} if row.get("config") is None else row["config"]
     seed = usual if row.get("seed") is None else row["seed"]
-    if problem is None:
-        problem = _fault(prompt, seed, config)
-    return Request(
-        index=index,
-        prompt=prompt if isinstance(prompt, str) else "",
-        seed=usual if problem else int(seed) + number,
-        config={} if problem else dict(config),
-        id=None if own is None else str(own),
-        problem=problem,
-    )
+    known = {"prompt": _text(prompt if isinstance(prompt, str) else ""), "id": None if own is None else _text(str(own))}
+    problem = _problem(prompt, seed, config)
+    if problem is not None:
+        return Request(index, known["prompt"] or "", usual, id=known["id"], problem=problem)
+    tries = config.get("guidance.best_of", best_of)
+    stride = tries if isinstance(tries, int) else 1
+    return Request(index, str(prompt), int(seed) + number * stride, config, known["id"])
 
 
-def _fault(prompt: Any, seed: Any, config: Any) -> str | None:
+def _problem(prompt: Any, seed: Any, config: Any) -> str | None:
+    """Why this is no request that can be drawn, as far as can be said without reading the prompt."""
     if not isinstance(prompt, str):
         return 'a request needs a text "prompt"'
+    if _text(prompt) != prompt:
+        return "the prompt is no valid text: write it as UTF-8"
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         return '"config" must hold keys of the configuration, such as {"guidance.strength": 1.5}'
     try:
-        if int(seed) != float(seed) or not 0 <= int(seed) < 2**62:
-            raise ValueError
-    except (TypeError, ValueError):
-        return f'"seed" must be a whole number from 0 on, not {seed!r}'
-    return None
+        json.dumps(config, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        return f'"config" must hold numbers, texts and lists alone: {error}'
+    try:
+        whole = int(seed)
+        sound = not isinstance(seed, (bool, bytes)) and (not isinstance(seed, float) or whole == seed) and 0 <= whole < _SEEDS
+    except (TypeError, ValueError, OverflowError):
+        sound = False
+    return None if sound else f'"seed" must be a whole number from 0 to 2**62, not {seed!r:.60}'
 
 
-def _rows(source: str) -> Iterator[dict[str, Any]]:
+def _text(text: str) -> str:
+    """What can be written as UTF-8 of a text: JSON can smuggle in half of a character."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _rows(source: str) -> Iterator[dict[str, Any] | Fault]:
     import fsspec
 
     suffix = PurePosixPath(source.split("::")[0]).suffix.lower()
     try:
+        if suffix == ".csv":
+            with fsspec.open(source, "r", encoding="utf-8-sig", newline="") as text:
+                yield from _csv(text)
+            return
         with fsspec.open(source, "rb") as stream:
             if suffix == ".parquet":
                 yield from _parquet(stream)
-            elif suffix == ".csv":
-                yield from _csv(stream)
             else:
                 yield from _lines(stream, structured=suffix in (".jsonl", ".ndjson"))
-    except (OSError, ImportError, UnicodeDecodeError, csv.Error) as error:
-        raise BatchError(f"cannot read requests from '{source}': {error}") from error
+    except (OSError, ImportError, ValueError, csv.Error) as error:
+        raise BatchError(f"cannot read requests from '{source}': {error}; give a file of {', '.join(FORMATS)}") from error
 
 
-def _lines(stream: BinaryIO, structured: bool) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
-        text = line.strip()
+def _lines(stream: BinaryIO, structured: bool) -> Iterator[dict[str, Any] | Fault]:
+    for number, line in enumerate(stream, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            yield Fault(f"line {number} is not UTF-8: {error.reason}")
+            continue
         if not text:
             continue
         if not structured and not text.startswith('{"'):
@@ -143,16 +167,16 @@ def _lines(stream: BinaryIO, structured: bool) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
-            yield {"problem": f"line {number} is not JSON: {error}"}
+        except (ValueError, RecursionError) as error:
+            yield Fault(f"line {number} is not JSON: {error}")
             continue
-        yield row if isinstance(row, dict) else {"problem": f"line {number} is no JSON object"}
+        yield row if isinstance(row, dict) else Fault(f"line {number} is no JSON object")
 
 
-def _csv(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+def _csv(stream: TextIO) -> Iterator[dict[str, Any] | Fault]:
     import yaml
 
-    reader = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
+    reader = csv.DictReader(stream)
     if "prompt" not in (reader.fieldnames or ()):
         raise BatchError('a CSV file of requests needs a column "prompt"')
     for row in reader:
@@ -161,24 +185,26 @@ def _csv(stream: BinaryIO) -> Iterator[dict[str, Any]]:
         try:
             yield {**own, "config": {key: yaml.safe_load(value) for key, value in rest.items()}}
         except yaml.YAMLError as error:
-            yield {"problem": f"line {reader.line_num}: a value is not valid YAML: {error}"}
+            yield Fault(f"line {reader.line_num}: a value is not valid YAML: {error}")
 
 
-def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any] | Fault]:
     import pyarrow.parquet
 
-    try:
-        file = pyarrow.parquet.ParquetFile(stream)
-    except pyarrow.ArrowInvalid as error:
-        raise BatchError(f"the file is no Parquet: {error}") from error
+    # pyarrow's errors are ValueErrors.
+    file = pyarrow.parquet.ParquetFile(stream)
     if "prompt" not in file.schema_arrow.names:
         raise BatchError('a Parquet file of requests needs a column "prompt"')
     for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
         for row in batch.to_pylist():
-            # A column of structs holds all keys of all rows.
             config = row.get("config")
             if isinstance(config, dict):
+                # A column of structs holds all keys of all rows.
                 row["config"] = {key: value for key, value in config.items() if value is not None}
             elif isinstance(config, str):
-                row["config"] = json.loads(config) if config else {}
+                try:
+                    row["config"] = json.loads(config) if config else {}
+                except (ValueError, RecursionError) as error:
+                    yield Fault(f'"config" is not JSON: {error}')
+                    continue
             yield row

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from spatialguide.scale.painter import DONE, FAILED
 from spatialguide.scale.requests import Unit, read_units
 from spatialguide.scale.store import Layout, Store, UnitReport
 
+#: Errors that the report holds; all are in the metadata.
+_SHOWN = 5
 Engine = Literal["local", "ray"]
 
 
@@ -57,23 +60,36 @@ class Batch:
         return {
             "spatialguide": version("spatialguide"),
             "config": self.config.model_dump(mode="json"),
-            **{name: getattr(self, name) for name in ("batch", "unit", "images", "seed", "layout")},
+            **{name: getattr(self, name) for name in ("batch", "unit", "images", "seed", "layout", "threads")},
         }
 
+    def resolved(self) -> Batch:
+        """With a number of threads: torch's own choice in this process, or the cores of each of Ray's workers."""
+        if self.threads is not None:
+            return self
+        if self.engine == "ray":
+            return replace(self, threads=max(1, math.ceil(self.cpus)))
+        import torch
 
-def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int, int], object] | None = None) -> dict[str, Any]:
+        return replace(self, threads=torch.get_num_threads())
+
+
+def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int], object] | None = None) -> dict[str, Any]:
     """Draw every request that is not drawn yet.
 
     Args:
-        say: called with (requests done, requests read) after every unit.
+        say: called with the number of requests that are over, after every unit.
 
     Returns:
-        The report: counts of done, failed and skipped (committed before) requests, seconds, images per second.
+        The report: counts of done and failed requests, of skipped ones (committed before) and of those that had failed among
+        these, the first errors, seconds, images per second.
 
     Raises:
         SpatialGuideError: the input cannot be read, or the store cannot be written or holds another run.
     """
+    batch = batch.resolved()
     metrics = metrics or Metrics()
+    errors: list[str] = []
     store = Store(batch.out, batch.layout)
     began = time.perf_counter()
     counts: Counter[str] = Counter()
@@ -89,11 +105,12 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int, 
             over = counts[DONE] + counts[FAILED]
             rate = over / (time.perf_counter() - began)
             log("unit", number=report.number, done=report.done, failed=report.failed, images_per_second=round(rate, 3))
+            errors += report.errors[: _SHOWN - len(errors)]
             for error in report.errors:
                 log("failed", logging.WARNING, unit=report.number, error=error)
             metrics.unit(report, rate, counts["read"] - over)
             if say is not None:
-                say(over + counts["skipped"], counts["read"] + counts["skipped"])
+                say(over + counts["skipped"])
         seconds = time.perf_counter() - began
         summary: dict[str, Any] = {
             "out": batch.out,
@@ -101,6 +118,8 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int, 
             DONE: counts[DONE],
             FAILED: counts[FAILED],
             "skipped": counts["skipped"],
+            "failed_before": counts["failed_before"],
+            "errors": errors,
             "seconds": round(seconds, 3),
             "images_per_second": round(counts[DONE] / seconds, 3),
         }
@@ -111,9 +130,9 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int, 
 
 def _left(batch: Batch, store: Store, committed: set[int], counts: Counter[str]) -> Iterator[Unit]:
     """Units that are not committed, as they are read."""
-    for unit in read_units(batch.source, batch.unit, batch.images, batch.seed):
+    for unit in read_units(batch.source, batch.unit, batch.images, batch.seed, batch.config.guidance.best_of):
         if unit.number in committed:
-            store.check(unit)
+            counts["failed_before"] += store.failed(unit)
             counts["skipped"] += len(unit.requests)
         else:
             counts["read"] += len(unit.requests)

@@ -65,7 +65,9 @@ class Store:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise BatchError(f"cannot write to '{url}': {error}") from error
-        self.url, self.layout = url, layout
+        self.layout = layout
+        #: For people, and for workers elsewhere, whose working folder is another.
+        self.url, self.address = url, self._files.unstrip_protocol(self._root) if self.is_local else url
 
     @property
     def is_local(self) -> bool:
@@ -102,16 +104,20 @@ class Store:
             return
         from filelock import FileLock, Timeout
 
+        lock = FileLock(Path(self._root) / ".lock", timeout=0)
         try:
             Path(self._root).mkdir(parents=True, exist_ok=True)
-            with FileLock(Path(self._root) / ".lock", timeout=0):
-                for draft in Path(self._root).rglob(f".*{_DRAFT}"):  # a kill left them
-                    draft.unlink(missing_ok=True)
-                yield
+            lock.acquire()
         except Timeout as error:
             raise BatchError(f"another process is drawing into '{self.url}': wait for it, or stop it") from error
         except OSError as error:
-            raise BatchError(f"cannot write to '{self.url}': {error.strerror or error}") from error
+            raise BatchError(f"cannot write to '{self.url}': {error.strerror or error}; choose another --out") from error
+        try:
+            for draft in Path(self._root).rglob(f".*{_DRAFT}"):  # a kill left them
+                draft.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
 
     def _committed(self) -> set[int]:
         return {int(name.removeprefix("unit-").removesuffix(".parquet")) for name in self._units()}
@@ -140,7 +146,8 @@ class Store:
                 assert outcome.png is not None
                 self._write(_place(outcome.key), outcome.png)
         rows = [self._row(outcome, name) for outcome in outcomes]
-        table = pa.Table.from_pylist(rows, schema=_schema(unit.digest))
+        counts = {"done": str(len(drawn)), "failed": str(len(outcomes) - len(drawn))}
+        table = pa.Table.from_pylist(rows, schema=_schema({"digest": unit.digest, **counts}))
         buffer = io.BytesIO()
         pyarrow.parquet.write_table(table, buffer)
         self._write(f"metadata/{name}.parquet", buffer.getvalue())
@@ -164,15 +171,30 @@ class Store:
         rest = {name: getattr(outcome, name) for name in ("status", "key", "error", "description", "seconds", *_COUNTS)}
         return own | rest
 
-    def check(self, unit: Unit) -> None:
-        """Raise BatchError unless the committed unit stands for these requests: the input may have been changed since."""
+    def has(self, number: int) -> bool:
+        """Whether a unit is committed."""
+        return bool(self._files.exists(self._path(f"metadata/unit-{number:06d}.parquet")))
+
+    def failed(self, unit: Unit) -> int:
+        """How many requests of a committed unit have failed.
+
+        Raises:
+            BatchError: it stands for other requests, since the input was changed, or its metadata cannot be read.
+        """
         import pyarrow.parquet
 
         path = f"metadata/unit-{unit.number:06d}.parquet"
-        with self._files.open(self._path(path), "rb") as stream:
-            known = pyarrow.parquet.read_schema(stream).metadata[b"digest"].decode()
-        if known != unit.digest:
-            raise BatchError(f"'{self.url}' holds results of other requests (unit {unit.number}): the input has changed")
+        try:
+            with self._files.open(self._path(path), "rb") as stream:
+                known = pyarrow.parquet.read_schema(stream).metadata
+            digest, count = known[b"digest"].decode(), int(known[b"failed"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BatchError(f"'{self.url}/{path}' cannot be read: {error}; remove it, and the unit is drawn again") from error
+        if digest != unit.digest:
+            raise BatchError(
+                f"'{self.url}' holds results of other requests (unit {unit.number}): the input has changed; use another folder"
+            )
+        return count
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Metadata of every request, unit by unit."""
@@ -243,10 +265,10 @@ def _tar(outcomes: Sequence[Outcome]) -> bytes:
     return buffer.getvalue()
 
 
-def _schema(digest: str) -> Any:
+def _schema(about: dict[str, str]) -> Any:
     import pyarrow as pa
 
     whole = [pa.field("index", pa.int64()), pa.field("seed", pa.int64())]
     texts = [pa.field(name, pa.string()) for name in _COLUMNS if name not in ("index", "seed")]
     numbers = [pa.field("seconds", pa.float64()), *(pa.field(name, pa.int32()) for name in _COUNTS)]
-    return pa.schema([*whole, *texts, *numbers], metadata={"digest": digest})
+    return pa.schema([*whole, *texts, *numbers], metadata=about)

@@ -54,7 +54,7 @@ def test_a_failed_request_is_exit_code_1_and_logs_say_which(tmp_path: Path) -> N
 
 
 def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
-    for option in (["--engine", "spark"], ["--layout", "zip"], ["--batch", "0"]):
+    for option in (["--engine", "spark"], ["--layout", "zip"], ["--batch", "0"], ["--workers", "2"]):
         assert CliRunner().invoke(app, ["batch", lines(tmp_path), "--out", str(tmp_path / "out"), *option]).exit_code == 2
 
 

@@ -69,11 +69,17 @@ def test_several_images_have_seeds_one_after_another(tmp_path: Path) -> None:
         ('{"prompt": "a", "seed": "x"}', '"seed" must be a whole number'),
         ('{"prompt": "a", "seed": -1}', '"seed" must be a whole number'),
         ('{"prompt": "a", "seed": 1.5}', '"seed" must be a whole number'),
+        ('{"prompt": "a", "seed": true}', '"seed" must be a whole number'),
+        ('{"prompt": "a", "seed": 1e999}', '"seed" must be a whole number'),
+        ('{"prompt": "a", "seed": 1' + 400 * "0" + "}", '"seed" must be a whole number'),
         ('{"prompt": "a", "config": 3}', '"config" must hold keys'),
+        ('{"prompt": "a", "config": {"x": NaN}}', '"config" must hold numbers'),
+        ('{"prompt": "\\ud800"}', "the prompt is no valid text"),
+        ("\udcff", "line 1 is not UTF-8"),
     ],
 )
 def test_a_line_that_cannot_be_used_says_why(line: str, problem: str, tmp_path: Path) -> None:
-    (tmp_path / "r.jsonl").write_text(line)
+    (tmp_path / "r.jsonl").write_text(line, errors="surrogateescape")
     (request,) = requests(tmp_path / "r.jsonl")
     assert request.problem is not None
     assert request.problem.startswith(problem)
@@ -83,14 +89,30 @@ def test_a_line_that_cannot_be_used_says_why(line: str, problem: str, tmp_path: 
     ("name", "content", "message"),
     [
         ("r.csv", b"text\na\n", "column"),
-        ("r.parquet", b"no parquet", "no Parquet"),
-        ("r.txt", b"\xff\xfe\xff", "cannot read requests"),
+        ("r.parquet", b"no parquet", "cannot read requests"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BatchError, match=message):
         requests(tmp_path / name)
+
+
+def test_large_seeds_are_kept_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"prompt": "a", "seed": 4611686018427387901}')
+    assert requests(tmp_path / "r.jsonl")[0].seed == 4611686018427387901
+
+
+def test_candidates_of_neighbours_do_not_overlap(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b", "config": {"guidance.best_of": 2}}')
+    assert [each.seed for each in requests(tmp_path / "r.jsonl", images=2, best_of=4)] == [0, 4, 0, 2]
+
+
+def test_a_date_in_a_csv_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("prompt,steps\na,2024-01-01\nb,3\n")
+    first, second = requests(tmp_path / "r.csv")
+    assert first.problem is not None
+    assert second.config == {"steps": 3}
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

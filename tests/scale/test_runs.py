@@ -18,7 +18,7 @@ from PIL import Image
 
 from spatialguide import LossTerm, SpatialGuide, hookimpl
 from spatialguide.config import make_config
-from spatialguide.errors import BatchError
+from spatialguide.errors import BatchError, UnknownPluginError
 from spatialguide.images import read_metadata
 from spatialguide.registry import Registry
 from spatialguide.scale.metrics import Metrics
@@ -173,11 +173,23 @@ def test_a_plugin_that_raises_takes_only_its_own_image_with_it() -> None:
 
 def test_failed_requests_are_tried_again_when_asked(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(MemoryError("full")))
+        patch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(ValueError("full")))
         assert run_batch(batch)["failed"] == 5
-    assert rows(batch)[0]["error"] == "MemoryError: full"
-    assert run_batch(batch)["done"] == 0
+    assert rows(batch)[0]["error"] == "ValueError: full"
+    again = run_batch(batch)
+    assert (again["done"], again["failed"], again["skipped"], again["failed_before"]) == (0, 0, 5, 5)
     assert run_batch(replace(batch, retry_failed=True))["done"] == 5
+
+
+def test_what_is_wrong_with_the_run_is_no_poison(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownPluginError, match="none"):
+        run_batch(replace(batch, config=make_config(backend="none")))
+    with pytest.raises(UnknownPluginError, match="nothing"):
+        run_batch(replace(batch, out=f"{batch.out}2", config=make_config(losses={"nothing": {}})))
+    monkeypatch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(MemoryError("full")))
+    with pytest.raises(BatchError, match="smaller --batch"):
+        run_batch(replace(batch, out=f"{batch.out}3"))
+    assert not rows(batch)
 
 
 def test_shards_are_web_datasets(batch: Batch) -> None:

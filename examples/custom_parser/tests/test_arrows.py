@@ -7,8 +7,8 @@ from spatialguide.errors import PromptError
 def test_arrows_become_relations_between_neighbours() -> None:
     scene = SpatialGuide(parser="arrows").parse("cat -> dog ^ red car")
     assert [item.text for item in scene.objects] == ["cat", "dog", "red car"]
-    assert [scene.sentence(edge) for edge in scene.relations] == ["cat left_of dog", "dog above car"]
-    assert [scene.prompt[item.span.start : item.span.stop] for item in scene.objects] == ["cat", "dog", "red car"]
+    assert [scene.sentence(edge) for edge in scene.relations] == ["cat left_of dog", "dog above red car"]
+    assert [scene.prompt[item.span.start : item.span.end] for item in scene.objects] == ["cat", "dog", "red car"]
 
 
 def test_it_draws() -> None:
