@@ -56,10 +56,10 @@ class MultiObject(Benchmark):
     _PHRASES: Mapping[str, tuple[str, str]] = {"x": ("to the left of", "to the right of"), "y": ("above", "below")}
 
     def __init__(self, objects: tuple[int, int] = (3, 5), names: Sequence[str] | None = None) -> None:
-        least, most = objects
-        if not 2 <= least <= most:
+        fits = isinstance(objects, Sequence) and len(objects) == 2 and all(isinstance(each, int) for each in objects)
+        if not fits or not 2 <= objects[0] <= objects[1]:
             raise EvaluationError(f"objects must be two numbers, the first at least 2 and at most the second, not {objects}")
-        self._sizes = range(least, most + 1)
+        self._sizes = range(objects[0], objects[1] + 1)
         self._names = names
 
     def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:

@@ -63,8 +63,8 @@ def test_many_objects_are_read_as_they_were_meant(registry: Registry) -> None:
     assert sizes == {(n, r) for n in (3, 4, 5) for r in (n - 1, n)}
 
 
-@pytest.mark.parametrize("objects", [(1, 3), (4, 3)])
-def test_many_objects_need_sound_numbers(objects: tuple[int, int]) -> None:
+@pytest.mark.parametrize("objects", [(1, 3), (4, 3), (3,), 3, ("3", "4")])
+def test_many_objects_need_sound_numbers(objects: Any) -> None:
     with pytest.raises(EvaluationError, match="objects must be two numbers"):
         MultiObject(objects)
     with pytest.raises(EvaluationError, match="there are 2 names"):
