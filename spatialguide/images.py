@@ -44,7 +44,10 @@ def save_png(image: Image.Image, path: Path, metadata: dict[str, Any]) -> None:
         OutputError: the path cannot be written.
     """
     check_writable(path)
-    content = png_bytes(image, metadata)
+    try:
+        content = png_bytes(image, metadata)
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".png")
     try:
         with os.fdopen(handle, "wb") as file:

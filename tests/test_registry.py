@@ -186,7 +186,7 @@ def test_a_removed_plugin_file_breaks_nothing_else(monkeypatch: pytest.MonkeyPat
     assert {"alignment", "balance"} <= set(names.names("losses"))
     assert "tiny" not in names.names("backends")
     guide = SpatialGuide(registry=names)
-    assert list(guide._losses()) == ["alignment", "balance"]
+    assert list(guide.losses) == ["alignment", "balance", "placement"]
     assert guide.parse("a cat above a dog").relations[0].predicate == "above"
     with pytest.raises(UnknownPluginError, match="no backend is called 'tiny'"):
         guide("a cat above a dog")
@@ -195,7 +195,7 @@ def test_a_removed_plugin_file_breaks_nothing_else(monkeypatch: pytest.MonkeyPat
 def test_without_its_losses_the_default_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import spatialguide_plugins
 
-    terms = (".alignment", ".presence", ".balance")
+    terms = (".alignment", ".presence", ".balance", ".placement")
     kept = [n for n in spatialguide_plugins.spatialguide_modules() if not n.endswith(terms)]
     monkeypatch.setattr(spatialguide_plugins, "spatialguide_modules", hookimpl(lambda: kept))
     with pytest.raises(UnknownPluginError, match="no loss is called 'alignment'"):

@@ -62,7 +62,7 @@ def test_both_images_come_from_one_seed(studio: Studio) -> None:
 @pytest.mark.parametrize(
     "wish",
     [
-        Wish(PROMPT),
+        Wish(PROMPT, steps=5),
         Wish(PROMPT, "dog above cat", preset="short", strength=1.5, seed=7),
         Wish(PROMPT, preset="paper", steps=10, terms=("alignment", "storm"), side=80),
     ],
@@ -94,7 +94,7 @@ def test_the_code_and_the_configuration_say_what_was_asked(studio: Studio, wish:
         (Wish(""), "empty"),
         (Wish("a cat " * 100), "limit of 300"),
         (Wish(PROMPT, steps=11), "limit of 10"),
-        (Wish(PROMPT, side=128), "limit of 96"),
+        (Wish(PROMPT, side=128, steps=5), "limit of 96"),
         (Wish(PROMPT, side=63), "multiple of 8"),
         (Wish(PROMPT, preset="fine"), "no preset is called 'fine'"),
         (Wish(PROMPT, backend="none"), "none"),
@@ -224,9 +224,9 @@ def test_keyboard_only(page: Any) -> None:
 
 def test_bad_input_is_said_and_survived(page: Any) -> None:
     page.fill("#prompt textarea", "a cat left of a dog, and the dog left of the cat")
-    page.wait_for_selector("#understood [role=alert]")
+    page.wait_for_selector("#understood .fault")
     page.click("#draw")
-    page.wait_for_selector("#status [role=alert]")
+    page.wait_for_selector("#status .fault")
     page.fill("#prompt textarea", PROMPT)
     page.wait_for_selector("#understood svg")
     page.fill("#relations textarea", "cat nowhere dog")

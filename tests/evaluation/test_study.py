@@ -51,7 +51,7 @@ def test_an_ablation_holds_every_subset_level_activation_and_window(registry: Re
     groups: dict[str, list[str]] = {}
     for method in methods.values():
         groups.setdefault(method.group, []).append(method.setting)
-    assert len(groups["terms"]) == 7
+    assert len(groups["terms"]) == 15
     assert {"alignment", "alignment + balance", "alignment + presence + balance"} < set(groups["terms"])
     assert groups["levels"] == ["coarse", "mid", "coarse + mid"]
     assert {"gelu", "relu", "sigmoid", "squared_relu"} < set(groups["activations"])
@@ -90,7 +90,7 @@ def test_the_same_image_has_the_same_key_and_no_other_has_it(registry: Registry)
     assert len(set(keys)) == 8
     # The full set of terms is what is configured anyway: drawn once.
     terms = study(ablation_methods(CONFIG.model_copy(update={"losses": CONFIG.losses}), registry, ["terms"]))
-    assert terms.keys(0, "terms: alignment + presence + balance") == terms.keys(0, GUIDED) == first.keys(0, GUIDED)
+    assert terms.keys(0, "terms: alignment + presence + balance + placement") == terms.keys(0, GUIDED) == first.keys(0, GUIDED)
     assert terms.keys(0, "terms: alignment") != terms.keys(0, GUIDED)
     assert study(benchmark_methods(make_config(steps=6))).keys(0, BASELINE) != first.keys(0, BASELINE)
 

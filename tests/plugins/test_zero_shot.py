@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from spatialguide.contracts import Detection, Detector
-from spatialguide.errors import PluginError
+from spatialguide.errors import ConfigError, PluginError
 from spatialguide.evaluation.detection import make_detector
 from spatialguide.registry import Registry
 from spatialguide_plugins.zero_shot import _label
@@ -133,5 +133,5 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_option_is_named() -> None:
-    with pytest.raises(PluginError, match="modell"):
+    with pytest.raises(ConfigError, match="modell"):
         make_detector(Registry(), "owlv2", {"modell": "x"})
