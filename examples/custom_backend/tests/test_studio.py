@@ -14,7 +14,9 @@ def test_a_saved_pipeline_is_loaded_and_guided_like_the_one_it_was(tmp_path: Pat
     prompt = "a cat to the left of a dog"
     first, second = (guide(prompt, seed=3) for guide in (bundled, mine))
     assert second.trace.steps
-    assert np.array_equal(np.asarray(first.images[0]), np.asarray(second.images[0]))
+    # The same weights lie elsewhere in memory, which moves the gradient's last bits.
+    pixels = [np.asarray(result.images[0]).astype(int) for result in (first, second)]
+    assert abs(pixels[0] - pixels[1]).max() <= 1
 
 
 def test_without_a_folder_it_says_what_is_missing() -> None:
