@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from spatialguide.errors import OutputError
 
 #: In place of a file: standard input or output.
 STDIN = "-"
+#: How the names of half-written files end.
+DRAFT = ".draft"
 
 
 @contextmanager
@@ -46,6 +49,25 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file. Raises OutputError where that cannot be."""
     with replaced(path) as stream:
         stream.write(text)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, on the disk when this returns; a kill leaves at most a hidden file that ends in DRAFT.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{DRAFT}")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:

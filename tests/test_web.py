@@ -225,6 +225,7 @@ def test_keyboard_only(page: Any) -> None:
 def test_bad_input_is_said_and_survived(page: Any) -> None:
     page.fill("#prompt textarea", "a cat left of a dog, and the dog left of the cat")
     page.wait_for_selector("#understood .fault")
+    assert page.get_attribute("#understood", "aria-live") == page.get_attribute("#status", "aria-live") == "polite"
     page.click("#draw")
     page.wait_for_selector("#status .fault")
     page.fill("#prompt textarea", PROMPT)

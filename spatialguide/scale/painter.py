@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from spatialguide.config import GuideConfig, patched
@@ -28,7 +29,7 @@ class Ready:
     scene: Scene
     config: GuideConfig
 
-    @property
+    @cached_property
     def like(self) -> tuple[str, bool, int]:
         """What requests of one batch should share: the configuration, whether there is anything to guide, the length."""
         return self.config.model_dump_json(), bool(self.scene.relations), len(self.scene.prompt)
@@ -118,23 +119,18 @@ class Painter:
         """
         outcomes = list(prepared.failed)
         for batch in _batches(prepared.ready, self._batch):
-            try:
-                outcomes += self._draw(batch)
-            except Exception as error:  # a plugin may raise anything, and the others are to be drawn
-                _refuse_fatal(error)
-                outcomes += [Outcome(batch[0].request, FAILED, error=_said(error))] if len(batch) == 1 else self._singly(batch)
+            outcomes += self._attempt(batch)
         return sorted(outcomes, key=lambda outcome: outcome.request.index)
 
-    def _singly(self, batch: Sequence[Ready]) -> list[Outcome]:
-        """One after another, so that only the guilty one fails."""
-        outcomes = []
-        for ready in batch:
-            try:
-                outcomes += self._draw([ready])
-            except Exception as error:
-                _refuse_fatal(error)
-                outcomes.append(Outcome(ready.request, FAILED, error=_said(error)))
-        return outcomes
+    def _attempt(self, batch: Sequence[Ready]) -> list[Outcome]:
+        """Draw a batch; where that fails, one after another, so that only the guilty one does."""
+        try:
+            return self._draw(batch)
+        except Exception as error:  # a plugin may raise anything, and the others are to be drawn
+            _refuse_fatal(error)
+            if len(batch) == 1:
+                return [Outcome(batch[0].request, FAILED, error=_said(error))]
+            return [outcome for each in batch for outcome in self._attempt([each])]
 
     def _draw(self, batch: Sequence[Ready]) -> list[Outcome]:
         began = time.perf_counter()

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import posixpath
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +23,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spatialguide.errors import BatchError
+from spatialguide.files import DRAFT, make_folder, write_bytes
 from spatialguide.scale.painter import DONE, FAILED, Outcome
 from spatialguide.scale.requests import Unit
 
-_DRAFT = ".draft"
 Layout = Literal["images", "shards"]
-_COLUMNS = ("index", "id", "prompt", "seed", "status", "key", "file", "error", "description")
+_TEXTS = ("id", "prompt", "status", "key", "file", "error", "description")
 _COUNTS = ("steps", "guided_steps", "skipped")
 
 
@@ -113,7 +111,7 @@ class Store:
         except OSError as error:
             raise BatchError(f"cannot write to '{self.url}': {error.strerror or error}; choose another --out") from error
         try:
-            for draft in Path(self._root).rglob(f".*{_DRAFT}"):  # a kill left them
+            for draft in Path(self._root).rglob(f".*{DRAFT}"):  # a kill left them
                 draft.unlink(missing_ok=True)
             yield
         finally:
@@ -225,17 +223,8 @@ class Store:
         if not self.is_local:
             self._files.pipe_file(path, content)
             return
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}{_DRAFT}")
-        try:
-            with draft.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(place)
-        finally:
-            draft.unlink(missing_ok=True)
+        make_folder(Path(path).parent)
+        write_bytes(Path(path), content)
 
 
 def _place(key: str) -> str:
@@ -269,6 +258,6 @@ def _schema(about: dict[str, str]) -> Any:
     import pyarrow as pa
 
     whole = [pa.field("index", pa.int64()), pa.field("seed", pa.int64())]
-    texts = [pa.field(name, pa.string()) for name in _COLUMNS if name not in ("index", "seed")]
+    texts = [pa.field(name, pa.string()) for name in _TEXTS]
     numbers = [pa.field("seconds", pa.float64()), *(pa.field(name, pa.int32()) for name in _COUNTS)]
     return pa.schema([*whole, *texts, *numbers], metadata=about)

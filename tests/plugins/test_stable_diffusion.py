@@ -91,11 +91,12 @@ def test_a_single_file_in_the_original_layout(tokenizer, tmp_path: Path, backend
         assert loaded.keys() == saved.keys()
         assert all(torch.equal(loaded[key], saved[key]) for key in saved), name
     whole = guide_of(backend, tmp_path / "parts")
-    plain = [np.asarray(guide(PROMPT, guided=False).images[0]) for guide in (single, whole)]
-    assert np.array_equal(*plain)
-    # The same weights lie elsewhere in memory, which moves the gradient's last bits.
-    guided = [np.asarray(guide(PROMPT).images[0]).astype(int) for guide in (single, whole)]
-    assert abs(guided[0] - guided[1]).max() <= 1
+    for guide in (single, whole):
+        for name in ("unet", "text_encoder", "vae"):
+            # Mapped from a file, weights lie at whatever address they have there, and kernels round by it.
+            for weight in getattr(guide.pipeline, name).parameters():
+                weight.data = weight.data.clone()
+    assert np.array_equal(np.asarray(single(PROMPT).images[0]), np.asarray(whole(PROMPT).images[0]))
 
 
 @pytest.mark.parametrize(("backend", "kind", "fuse"), [("sd15", "sd", False), ("sd15", "sd", True), ("sdxl", "sdxl", False)])

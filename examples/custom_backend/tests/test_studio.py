@@ -12,11 +12,14 @@ def test_a_saved_pipeline_is_loaded_and_guided_like_the_one_it_was(tmp_path: Pat
     bundled.pipeline.save_pretrained(tmp_path / "mine")
     mine = SpatialGuide(backend="studio", backend_options={"model": str(tmp_path / "mine"), "device": "cpu"}, steps=4)
     prompt = "a cat to the left of a dog"
+    for guide in (bundled, mine):
+        # Mapped from a file, weights lie at whatever address they have there, and kernels round by it.
+        for part in (guide.pipeline.unet, guide.pipeline.text_encoder, guide.pipeline.vae):
+            for weight in part.parameters():
+                weight.data = weight.data.clone()
     first, second = (guide(prompt, seed=3) for guide in (bundled, mine))
     assert second.trace.steps
-    # The same weights lie elsewhere in memory, which moves the gradient's last bits.
-    pixels = [np.asarray(result.images[0]).astype(int) for result in (first, second)]
-    assert abs(pixels[0] - pixels[1]).max() <= 1
+    assert np.array_equal(np.asarray(first.images[0]), np.asarray(second.images[0]))
 
 
 def test_without_a_folder_it_says_what_is_missing() -> None:
