@@ -7,6 +7,7 @@ work; this module only hands it the kernels in that shape and keeps AdamW for ve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,14 +15,19 @@ import torch
 from torch import Tensor, nn
 
 
+def warm_cosine(number: int, steps: int, warmup: int = 100) -> float:
+    """Share of the peak learning rate at step `number`, from 0: a linear warm-up, then a cosine decay to a hundredth."""
+    decay = 0.5 + 0.5 * math.cos(math.pi * min(number, steps) / steps)
+    return min(1.0, (number + 1) / warmup) * (0.99 * decay + 0.01)
+
+
 class MuonAdamW:
-    """One optimizer with a linear warm-up and a cosine decay over `steps`.
+    """One optimizer with peak learning rates and a schedule that is a share of them.
 
     Args:
         named_parameters: parameters by name.
         is_outer: names for AdamW although they are matrices (embeddings, first and last layers).
         muon_lr, adam_lr: peak learning rates; Muon's is scaled to AdamW's update size.
-        steps, warmup: length of the schedule.
     """
 
     def __init__(
@@ -30,8 +36,6 @@ class MuonAdamW:
         is_outer: Callable[[str], bool],
         muon_lr: float,
         adam_lr: float,
-        steps: int,
-        warmup: int = 100,
         betas: tuple[float, float] = (0.9, 0.99),
     ) -> None:
         others: list[nn.Parameter] = []
@@ -43,8 +47,6 @@ class MuonAdamW:
                 # The view shares storage, so a step on it is a step on the kernel.
                 self.matrices.append((parameter, parameter.data.view(parameter.shape[0], -1).requires_grad_()))
         self.parameters = [*others, *(parameter for parameter, _ in self.matrices)]
-        self.steps, self.warmup = steps, warmup
-        self.peaks = (muon_lr, adam_lr)
         self.optimizers = (
             torch.optim.Muon(
                 [view for _, view in self.matrices],
@@ -54,22 +56,28 @@ class MuonAdamW:
                 weight_decay=0.01,
                 adjust_lr_fn="match_rms_adamw",
             ),
-            torch.optim.AdamW(others, lr=adam_lr, betas=betas, weight_decay=0.0),
+            # A CUDA graph needs the count of steps on the device.
+            torch.optim.AdamW(others, lr=adam_lr, betas=betas, weight_decay=0.0, capturable=others[0].is_cuda),
         )
 
-    def step(self, number: int) -> None:
-        """Clip, set the learning rates of step `number` (from 0), update, and clear the gradients."""
+    def step(self, share: Tensor) -> None:
+        """Clip, update and clear the gradients.
+
+        Args:
+            share: of the peak learning rates, a tensor on the parameters' device, so that a recorded step can be replayed with
+                another.
+        """
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        decay = 0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * min(number, self.steps) / self.steps)).item()
-        scale = min(1.0, (number + 1) / self.warmup) * (0.99 * decay + 0.01)
         for parameter, view in self.matrices:
             view.grad = None if parameter.grad is None else parameter.grad.reshape(view.shape)
-        for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = peak * scale
+        before = [parameter.detach().clone() for parameter in self.parameters]
+        for optimizer in self.optimizers:
             optimizer.step()
-        for parameter in self.parameters:
-            parameter.grad = None
+        # Both updates, weight decay included, are linear in the learning rate.
+        with torch.no_grad():
+            for parameter, old in zip(self.parameters, before, strict=True):
+                parameter.copy_(torch.lerp(old, parameter, share))
+                parameter.grad = None
 
     def state_dict(self) -> list[dict[str, Any]]:
         """States of both optimizers."""

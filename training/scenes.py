@@ -10,6 +10,7 @@ No scene shows an animal together with food (`HELD_OUT`): such prompts ask the m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, product
 from pathlib import Path
 
@@ -92,6 +93,7 @@ class SyntheticScene:
     caption: str
 
 
+@cache
 def load_sprites(font_path: Path = EMOJI_FONT) -> dict[tuple[str, int], np.ndarray]:
     """Render every object at every size as float32 RGBA in [0, 1], premultiplied by alpha."""
     font = ImageFont.truetype(str(font_path), size=109)

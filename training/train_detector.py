@@ -20,7 +20,7 @@ from torch.nn import functional
 from spatialguide_plugins.tiny.detector import TinyDetector
 from spatialguide_plugins.tiny.network import STRIDE, CentreNet, cell_centres
 from training import checkpoint
-from training.optimizer import MuonAdamW
+from training.optimizer import MuonAdamW, warm_cosine
 from training.scenes import GRID, IMAGE_SIZE, NAMES, SyntheticScene, load_sprites, make_scene
 
 HELD_OUT_SEED = 10**9
@@ -112,7 +112,7 @@ def train(out: Path, steps: int = 1500, batch: int = 48, peak_lr: float = 2e-3, 
     torch.manual_seed(seed)
     network = CentreNet(len(NAMES))
     outer = ("stem.0.weight", "classes.weight", "box.weight")
-    optimizer = MuonAdamW(network.named_parameters(), lambda name: name in outer, peak_lr, peak_lr, steps)
+    optimizer = MuonAdamW(network.named_parameters(), lambda name: name in outer, peak_lr, peak_lr)
     start = 0
     state = checkpoint.load(out / "checkpoint.pt")
     if state:
@@ -132,7 +132,7 @@ def train(out: Path, steps: int = 1500, batch: int = 48, peak_lr: float = 2e-3, 
             logits, boxes = network(images.to(memory_format=torch.channels_last))
         loss = detector_loss(logits, boxes, *targets(scenes))
         loss.backward()
-        optimizer.step(step)
+        optimizer.step(torch.tensor(warm_cosine(step, steps)))
         if (step + 1) % 100 == 0 or step + 1 == steps:
             precision, recall = precision_recall(TinyDetector(network, NAMES), held_out)
             network.train()

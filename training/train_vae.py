@@ -16,7 +16,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from training import checkpoint
-from training.optimizer import MuonAdamW
+from training.optimizer import MuonAdamW, warm_cosine
 from training.scenes import load_sprites, make_scene
 
 VAE_CONFIG = {
@@ -61,7 +61,6 @@ def train(
         is_outer=lambda name: name in ("encoder.layers.0.weight", f"decoder.layers.{len(vae.decoder.layers) - 1}.weight"),
         muon_lr=peak_lr,
         adam_lr=peak_lr,
-        steps=steps,
     )
     start = 0
     state = checkpoint.load(out / "checkpoint.pt")
@@ -89,7 +88,7 @@ def train(
         noise = torch.randn(batch, 4, 16, 16, generator=torch.Generator().manual_seed(step))
         loss = step_loss(images, noise)
         loss.backward()
-        optimizer.step(step)
+        optimizer.step(torch.tensor(warm_cosine(step, steps)))
         if (step + 1) % 200 == 0 or step + 1 == steps:
             print(
                 f"step {step + 1} loss {loss.item():.4f} psnr {psnr(vae, held_out):.2f} {time.time() - began:.0f}s",

@@ -209,6 +209,7 @@ def bench_report(
 def bench_cost(
     architectures: Annotated[str, typer.Option(help="Separated by commas: sd15, sd21, sdxl.")] = "sd15,sd21,sdxl",
     rounds: Annotated[int, typer.Option(help="Steps of each kind; the median counts.", min=1)] = 3,
+    images: Annotated[int, typer.Option(help="Denoised together.", min=1)] = 1,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
     preset: PresetOption = None,
     config: ConfigOption = None,
@@ -233,9 +234,11 @@ def bench_cost(
     for name in names:
         with err.status(f"{name}: making random weights") as shown:
             say = partial(_measuring, shown, name)
-            costs.append(measure(name, chosen, default_registry(), dtype=getattr(torch, dtype), rounds=rounds, say=say))
+            kind = getattr(torch, dtype)
+            costs.append(measure(name, chosen, default_registry(), dtype=kind, rounds=rounds, images=images, say=say))
+    several = "one image" if images == 1 else f"{images} images"
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    out.print(cost_table(costs, f"One step, batch of two, {dtype}, {where}"))
+    out.print(cost_table(costs, f"One step, {several} with classifier-free guidance, {dtype}, {where}"))
 
 
 @bench.command("parser")

@@ -35,7 +35,7 @@ _WHOLE = {"window": (0.0, 1.0), "settle": False, "patience": None, "every": 1}
 
 @dataclass(frozen=True)
 class StepCost:
-    """Median seconds and peak bytes above the loaded weights of one step, in classifier-free guidance's batch of two."""
+    """Median seconds and peak bytes above the loaded weights of one step."""
 
     seconds: float
     memory: int | None
@@ -82,6 +82,7 @@ def measure(
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
     rounds: int = 3,
+    images: int = 1,
     say: Callable[[str], object] = lambda kind: None,
 ) -> ArchitectureCost:
     """Time plain and guided steps of an architecture in turn, after one of each that is not counted.
@@ -90,10 +91,11 @@ def measure(
         name: of one of ARCHITECTURES.
         config: its guidance and losses are used.
         rounds: steps of each kind; medians are reported.
+        images: denoised together; classifier-free guidance doubles them.
         say: told what is measured next.
     """
     place = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bench = _Bench(ARCHITECTURES[name], config, registry, dtype, place)
+    bench = _Bench(ARCHITECTURES[name], config, registry, dtype, place, images)
     kinds: dict[str, Callable[[], Any]] = {
         "plain": nullcontext,
         "strength 0": lambda: bench.guidance(strength=0.0).attached(),
@@ -123,12 +125,18 @@ class _Bench:
     """One architecture, ready to be called as a pipeline calls it at one step of classifier-free guidance."""
 
     def __init__(
-        self, architecture: Architecture, config: GuideConfig, registry: Registry, dtype: torch.dtype, device: torch.device
+        self,
+        architecture: Architecture,
+        config: GuideConfig,
+        registry: Registry,
+        dtype: torch.dtype,
+        device: torch.device,
+        images: int,
     ) -> None:
-        self._config, self._device = config, device
+        self._config, self._device, self._images = config, device, images
         self._unet = make_unet(architecture, dtype, device)
-        self._call = conditions(architecture, 2, dtype, device)
-        shape = (1, self._unet.config.in_channels, architecture.side, architecture.side)
+        self._call = conditions(architecture, 2 * images, dtype, device)
+        shape = (images, self._unet.config.in_channels, architecture.side, architecture.side)
         noise = torch.randn(shape, generator=torch.Generator(device).manual_seed(2), dtype=dtype, device=device)
         self._sample, self._timestep = noise.repeat(2, 1, 1, 1), torch.tensor(500.0, device=device)
         self._losses = LossSum(make_terms(config.losses, registry), registry.relations(), config.guidance.map_size)
@@ -145,8 +153,8 @@ class _Bench:
         config = self._config.guidance.model_copy(update={**_WHOLE, **changes})
         return _Timed(
             pipeline=self._pipeline,
-            scenes=[scene_from_triples(PROMPT, [("cat", "left_of", "dog")])],
-            bindings=[BINDING],
+            scenes=[scene_from_triples(PROMPT, [("cat", "left_of", "dog")])] * self._images,
+            bindings=[BINDING] * self._images,
             layers=decoder_layers(self._unet).first(config.layers_per_level),
             losses=self._losses,
             config=config,
@@ -181,13 +189,13 @@ def cost_table(costs: Sequence[ArchitectureCost], title: str) -> Table:
         table.add_column(column, no_wrap=True, justify="left" if column in ("model", "step") else "right")
     notes = []
     for cost in costs:
-        table.add_row(cost.name, "plain", f"{cost.plain.seconds:.2f}", "", _gigabytes(cost.plain.memory), "")
+        table.add_row(cost.name, "plain", f"{cost.plain.seconds:.3g}", "", _gigabytes(cost.plain.memory), "")
         for name, step in cost.variants.items():
             extra = None if step.memory is None or cost.plain.memory is None else step.memory - cost.plain.memory
             ratio = f"{step.seconds / cost.plain.seconds:.2f}"
-            table.add_row("", name, f"{step.seconds:.2f}", ratio, _gigabytes(step.memory), _gigabytes(extra))
+            table.add_row("", name, f"{step.seconds:.3g}", ratio, _gigabytes(step.memory), _gigabytes(extra))
         table.add_section()
-        parts = ", ".join(f"{part} {cost.parts[part]:.2f} s" for part in PARTS)
+        parts = ", ".join(f"{part} {cost.parts[part]:.2g} s" for part in PARTS)
         notes.append(f"{cost.name}, a guided step: {parts}.")
     table.caption = "\n".join([*notes, "Peak memory is above the loaded weights."])
     return table

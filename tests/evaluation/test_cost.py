@@ -51,7 +51,7 @@ def test_random_weights_keep_signals_finite() -> None:
 def test_every_kind_of_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "small", SMALL)
     told: list[str] = []
-    found = cost.measure("small", make_config("paper"), Registry(), rounds=2, device=CPU, say=told.append)
+    found = cost.measure("small", make_config("paper"), Registry(), rounds=2, images=2, device=CPU, say=told.append)
     kinds = ["plain", "strength 0", "guided", "guided, all layers", "guided, checkpointing"]
     assert told == 3 * kinds + [f"memory of {kind}" for kind in kinds]
     assert list(found.variants) == kinds[1:]
