@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ class Alignment(LossTerm):
     closure: also ask for what directions imply ("a left of b, b left of c": a left of c).
     """
 
+    wordless: ClassVar[bool] = True
     alpha: float = 0.75
     margin: float = 0.25
     activation: Activation = "gelu"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -25,6 +25,7 @@ class AttendAndExcite(LossTerm):
     worst object, and the gradient corrects the noise once.
     """
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse",)
     sigma: float = Field(default=0.5, ge=0)
     kernel_size: int = Field(default=3, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.hookspecs import hookimpl
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Balance(LossTerm):
     """Mean over object pairs of |sigma_i^2 - sigma_j^2|, mean over the mid layers; for two objects the paper's term."""
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("mid",)
 
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:

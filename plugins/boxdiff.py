@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ class BoxDiff(BoxTerm):
     That shifts the loss, not its gradient's direction. The gradient corrects the noise instead of updating the latent.
     """
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse",)
     fraction: float = Field(default=0.2, gt=0, le=1)
     reach: int = Field(default=1, ge=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ class Conform(LossTerm):
     averaged down to the smallest. Maps are probabilities over all tokens, and the gradient corrects the noise.
     """
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse",)
     temperature: float = Field(default=0.5, gt=0)
 

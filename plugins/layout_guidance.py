@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.hookspecs import hookimpl
@@ -24,6 +24,7 @@ class LayoutGuidance(BoxTerm):
     once.
     """
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse",)
 
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.hookspecs import hookimpl
@@ -23,6 +23,7 @@ class Overlap(LossTerm):
     0 for maps that are apart, 1 for equal ones. Pairs whose boxes in the scene's layout overlap ("inside") do not count.
     """
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("mid",)
 
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ class Placement(BoxTerm):
     slack: share of the layout's distances that two objects may give up to stay where they are; 0 keeps the layout's.
     """
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse", "mid")
     slack: float = Field(default=0.1, ge=0, le=1)
     fraction: float = Field(default=0.2, gt=0, le=1)
@@ -46,9 +47,11 @@ class Placement(BoxTerm):
 
         if not scene.relations:
             return statistics.mass.new_zeros(statistics.mass.shape[0])
-        boxes = statistics.mass.new_tensor(self.boxes_of(scene, relations))
+        given = self.boxes_of(scene, relations)
         if self.boxes is None:
-            boxes = nearest_boxes(_centres(statistics), scene, relations, boxes.tolist(), self.slack)
+            boxes = nearest_boxes(_centres(statistics), scene, relations, given, self.slack)
+        else:
+            boxes = statistics.mass.new_tensor(given)
         split, owners = parts(boxes, [item.count or 1 for item in scene.objects])
         return layer_mean(
             self._layer(maps, box_masks(boxes, maps), maps[:, owners], box_masks(split, maps)) for maps in statistics.maps

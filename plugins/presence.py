@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.hookspecs import hookimpl
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Presence(LossTerm):
     """Sum over objects of the map's variance, mean over the coarse layers; for two objects sigma_A^2 + sigma_B^2."""
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse",)
 
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:

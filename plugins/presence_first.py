@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ class PresenceFirst(LossTerm):
     margin: as in alignment, in image sides.
     """
 
+    wordless: ClassVar[bool] = True
     gate: float = Field(default=0.75, gt=0, le=1)
     margin: float = 0.25
 

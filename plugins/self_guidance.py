@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ class SelfGuidance(BoxTerm):
     weight of its own and added to classifier-free guidance's noise, as it is here.
     """
 
+    wordless: ClassVar[bool] = True
     centroid: float = Field(default=1.0, ge=0)
     size: float = Field(default=1.0, ge=0)
     sharpness: float = Field(default=10.0, gt=0)

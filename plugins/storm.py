@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -44,6 +44,7 @@ class Storm(BoxTerm):
     latent.
     """
 
+    wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse",)
     spread: float = Field(default=3 / 16, gt=0)
     position: float = Field(default=1.0, ge=0)

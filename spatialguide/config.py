@@ -36,13 +36,13 @@ class GuidanceConfig(BaseModel):
     """What `strength` is a multiple of: "relative" of what classifier-free guidance adds, guidance_scale * ||eps_cond -
     eps_uncond||; "paper" of the loss gradient, as InfSplign's eta."""
 
-    strength: float = Field(default=2.0, ge=0)
+    strength: float = Field(default=1.4, ge=0)
     """How strong a correction is, see `mode`. 0 switches guidance off."""
 
     clip: float | None = Field(default=None, gt=0)
     """Largest correction from one gradient, as a fraction of what classifier-free guidance adds; null sets no limit."""
 
-    window: tuple[float, float] = (0.0, 0.3)
+    window: tuple[float, float] = (0.0, 0.4)
     """Part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on."""
 
     map_size: int | None = Field(default=None, ge=4)
@@ -133,7 +133,12 @@ class GuideConfig(BaseModel):
     """How the denoiser is guided."""
 
     losses: dict[str, TermConfig] = Field(
-        default_factory=lambda: {name: TermConfig() for name in ("alignment", "presence", "balance", "placement")}
+        default_factory=lambda: {
+            "alignment": TermConfig.model_validate({"closure": True}),
+            "presence": TermConfig(),
+            "balance": TermConfig(),
+            "placement": TermConfig(weight=3.0),
+        }
     )
     """Loss terms by name, each with its weight and its own options. Naming them states the whole set."""
 
@@ -143,9 +148,9 @@ class GuideConfig(BaseModel):
 #: 2512.17851): eta 1000 on every step, maps resized to 64x64, DDPM with trailing spacing, 50 steps, CFG 7.5.
 PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {},
-    "strong": {"guidance": {"strength": 3.0, "window": (0.0, 0.4)}},
+    "strong": {"guidance": {"strength": 2.5, "window": (0.0, 0.5)}},
     "fast": {
-        "guidance": {"settle": True, "patience": 1, "window": (0.0, 0.2)},
+        "guidance": {"strength": 2.0, "settle": True, "patience": 1, "window": (0.0, 0.2)},
         "losses": {name: {} for name in ("alignment", "presence", "balance")},
     },
     "paper": {

@@ -25,7 +25,13 @@ class LossTerm(BaseModel, ABC):
     """One weighted term of the guidance loss. Subclass it; the fields are the term's options in the configuration.
 
     `levels` names the attention levels whose layers the term reads; the term averages over those layers.
+
+    wordless: set it to True where the value depends on the scene's structure alone (`Scene.structure`: counts and relations)
+        and not on its words. Images of all scenes of one structure are then scored in one call, which a GPU does as fast as
+        one.
     """
+
+    wordless: ClassVar[bool] = False
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -33,11 +39,11 @@ class LossTerm(BaseModel, ABC):
 
     @abstractmethod
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
-        """Score images that share one scene.
+        """Score images that share one scene, or for a wordless term scenes of one structure.
 
         Args:
             statistics: object statistics of the layers at `levels`, tensors of shape (images, layers, objects).
-            scene: the scene; object i of the scene is object i of the statistics.
+            scene: the scene, or one of them; object i of the scene is object i of the statistics.
             relations: relation plugins by predicate name.
 
         Returns:

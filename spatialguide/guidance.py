@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Any
 
 import torch
@@ -50,18 +51,30 @@ from spatialguide.trace import ImageStep, Step, Trace
 _ATTACHED = "_spatialguide_attached"
 _LOSS_SCALE = 2.0**10
 #: Where in the sampling an image is looked at to be ranked, as a fraction: guidance is over then, and the layout is there.
-RANKED = 0.3
+RANKED = 0.4
+
+
+class Role(Enum):
+    """What guidance does with a call: correct it, look at it alone, or only run it in two parts.
+
+    Parts alone are for steps that all images have finished before: an image is to come out the same, to the last bit, whether
+    the others of its batch have finished or not.
+    """
+
+    GUIDED = auto()
+    SEEN = auto()
+    PARTS = auto()
 
 
 @dataclass
 class Pending:
-    """A guided call between its two hooks; one that is not `guided` is only looked at. half: it runs in half precision."""
+    """A call between its two hooks. half: it runs in half precision."""
 
     observer: AttentionObserver
     sample: Tensor
     timestep: float
     index: int
-    guided: bool
+    role: Role
     half: bool
     unconditional: Tensor | None
     refined: Tensor | None = None
@@ -170,7 +183,7 @@ class Guidance:
                 return None
             return (), {**call, name: self._moved(call[name], added.refined, timestep)}
         self._added = None
-        index, guided = self._step(timestep)
+        index, role = self._step(timestep)
         if index is None:
             return None
         if torch.is_inference_mode_enabled():
@@ -188,17 +201,18 @@ class Guidance:
         unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
         half = sample.dtype != torch.float32 or torch.is_autocast_enabled(sample.device.type)
         refined = None
-        if guided and self._refines(index):
-            start = Pending(AttentionObserver(denoiser, self.layers), sample[part], timestep, index, True, half, unconditional)
+        if role is Role.GUIDED and self._refines(index):
+            start = Pending(AttentionObserver(denoiser, self.layers), sample[part], timestep, index, role, half, unconditional)
             refined = self._refined(called, _rows(call, part, batch), name, start)
             if refined.any():
                 call[name] = self._moved(sample, refined, timestep)
                 unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
         call = _rows(call, part, batch)
-        observer = AttentionObserver(denoiser, self.layers, graph=guided)
+        seen = Layers({}) if role is Role.PARTS else self.layers
+        observer = AttentionObserver(denoiser, seen, graph=role is Role.GUIDED)
         observer.__enter__()
-        call[name] = call[name].detach().requires_grad_(guided)
-        self._pending = Pending(observer, call[name], timestep, index, guided, half, unconditional, refined)
+        call[name] = call[name].detach().requires_grad_(role is Role.GUIDED)
+        self._pending = Pending(observer, call[name], timestep, index, role, half, unconditional, refined)
         return (), call
 
     def _after(self, called: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -213,10 +227,12 @@ class Guidance:
         if output is None:  # the forward raised; its error is on its way
             return None
         conditional = _prediction(output).detach()
+        parts = [conditional] if pending.unconditional is None else [pending.unconditional, conditional]
+        if pending.role is Role.PARTS:
+            return _with_prediction(output, torch.cat(parts))
         correction = self._correction(pending, conditional)
         if pending.refined is not None:
             correction = correction + moved_back(pending.refined, *self._noise_level(pending.timestep))
-        parts = [conditional] if pending.unconditional is None else [pending.unconditional, conditional]
         # Models that also predict a variance (PixArt) have more channels than the noise has.
         rest = conditional.shape[1] - correction.shape[1]
         added = functional.pad(correction, (0, 0, 0, 0, 0, rest))
@@ -324,7 +340,7 @@ class Guidance:
 
     def _needed(self, scored: Scored, pending: Pending) -> Tensor:
         """Share of the full correction that each image still needs, in [0, 1]."""
-        if not pending.guided:
+        if pending.role is not Role.GUIDED:
             return torch.zeros(len(scored.images), device=scored.total.device)
         unfinished = ~self._finished(scored, pending.index)
         if self.config.mode == "relative" and self.config.settle:
@@ -377,25 +393,27 @@ class Guidance:
         ]
         self.trace.steps.append(Step(pending.index, pending.timestep, tuple(rows)))
 
-    def _step(self, timestep: float) -> tuple[int | None, bool]:
-        """Number of this sampling step, None where it is left alone; and whether it is guided, or only looked at.
+    def _step(self, timestep: float) -> tuple[int | None, Role]:
+        """Number of this sampling step, None where it is left alone; and what is done with it.
 
         Keyed on the timestep, since some schedulers call more than once a step, and counted from the first step that runs:
         image to image runs the schedule's last part, SDXL's base before a refiner its first.
         """
         guides = self.config.strength > 0
         if not (guides or self.watched) or not any(scene.objects for scene in self.scenes):
-            return None, False
+            return None, Role.SEEN
         visited = self._schedule(timestep)
         index = int((visited - timestep).abs().argmin())
         run = len(visited)
         start, stop = self.config.window
-        finished = self._held is not None and bool(self._has_finished(self._held).all())
         begun = math.ceil(start * run)
-        if guides and start <= index / run < stop and not finished and (index - begun) % self.config.every == 0:
-            return index, True
-        looked_at = self.watched or (self.config.best_of > 1 and index == round(RANKED * (run - 1)))
-        return (index if looked_at else None), False
+        in_turn = guides and start <= index / run < stop and (index - begun) % self.config.every == 0
+        finished = self._held is not None and bool(self._has_finished(self._held).all())
+        if in_turn and not finished:
+            return index, Role.GUIDED
+        if self.watched or (self.config.best_of > 1 and index == min(math.ceil(RANKED * run), run - 1)):
+            return index, Role.SEEN
+        return (index if in_turn else None), Role.PARTS
 
     def _schedule(self, timestep: float) -> Tensor:
         """Timesteps of the steps that this generation runs; found anew when the scheduler has new ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +13,7 @@ from spatialguide.config import TermConfig, explain
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.errors import ConfigError, InvalidPluginError, PluginError, SpatialGuideError
 from spatialguide.layout import layout_distances
-from spatialguide.observer import AttentionObserver, Bindings
+from spatialguide.observer import AttentionObserver, Bindings, LayerMaps
 from spatialguide.registry import Registry
 from spatialguide.satisfaction import finest, satisfaction
 from spatialguide.scene import Scene
@@ -91,34 +91,44 @@ class LossSum:
         per_scene = sample.shape[0] // len(scenes)
         size = (sample.shape[-2], sample.shape[-1])
         total = torch.zeros((), device=sample.device)
-        finite: list[Tensor] = []
-        images: list[ImageStep | None] = []
-        distances: list[Tensor] = []
-        reach: list[Tensor] = []
-        for number, (scene, tokens) in enumerate(zip(scenes, bindings, strict=True)):
-            rows = slice(number * per_scene, (number + 1) * per_scene)
-            if not scene.objects:
-                finite.append(torch.ones(per_scene, dtype=torch.bool, device=sample.device))
-                images += [None] * per_scene
-                distances += [torch.zeros(0, device=sample.device)] * per_scene
-                reach += [torch.zeros(0, device=sample.device)] * per_scene
-                continue
-            statistics = object_statistics(observer.maps(rows, tokens, size), self.map_size)
+        finite = torch.ones(sample.shape[0], dtype=torch.bool, device=sample.device)
+        images: list[ImageStep | None] = [None] * sample.shape[0]
+        distances = [torch.zeros(0, device=sample.device)] * sample.shape[0]
+        reach = list(distances)
+        for members in self._alike(scenes):
+            scene = scenes[members[0]]
+            places = [slice(number * per_scene, (number + 1) * per_scene) for number in members]
+            found = [observer.maps(place, bindings[number], size) for place, number in zip(places, members, strict=True)]
+            rows = [row for place in places for row in range(place.start, place.stop)]
+            statistics = object_statistics(_joined(found), self.map_size)
             gaps = self._distances(statistics, scene)
-            values = {term.name: self._value(term, statistics, scene, per_scene) for term in self.terms}
-            loss = sum((term.weight * values[term.name] for term in self.terms), torch.zeros(per_scene, device=sample.device))
+            values = {term.name: self._value(term, statistics, scene, len(rows)) for term in self.terms}
+            loss = sum((term.weight * values[term.name] for term in self.terms), torch.zeros(len(rows), device=sample.device))
             good = torch.stack([value.isfinite() for value in values.values()]).all(dim=0) if values else loss.isfinite()
             # A term that is not finite for one image must not spoil the others.
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
-            finite.append(good)
-            distances += list(gaps)
+            finite[rows] = good
             if scene not in self._layouts:
                 self._layouts[scene] = layout_distances(scene, self.relations)
-            reach += [gaps.new_tensor(self._layouts[scene])] * per_scene
-            shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(per_scene)
-            maps = _maps(statistics) if self.watched else [()] * per_scene
-            images += _image_steps(values, loss, statistics, shown, maps)
-        return Scored(total, torch.cat(finite), images, distances, reach)
+            wanted = gaps.new_tensor(self._layouts[scene])
+            shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(len(rows))
+            maps = _maps(statistics) if self.watched else [()] * len(rows)
+            steps = _image_steps(values, loss, statistics, shown, maps)
+            for row, gap, step in zip(rows, gaps, steps, strict=True):
+                distances[row], reach[row], images[row] = gap, wanted, step
+        return Scored(total, finite, images, distances, reach)
+
+    def _alike(self, scenes: Sequence[Scene]) -> list[list[int]]:
+        """Numbers of the scenes that can be scored as one, those without objects left out.
+
+        On a GPU a term's time is that of its launches, whatever the number of images.
+        """
+        by_structure = all(term.term.wordless for term in self.terms)
+        groups: dict[Hashable, list[int]] = {}
+        for number, scene in enumerate(scenes):
+            if scene.objects:
+                groups.setdefault(scene.structure if by_structure else scene, []).append(number)
+        return list(groups.values())
 
     def _value(self, term: Term, statistics: ObjectStatistics, scene: Scene, images: int) -> Tensor:
         where = f"loss '{term.name}' of distribution '{term.distribution}'"
@@ -148,6 +158,11 @@ class LossSum:
             except Exception as error:
                 raise PluginError(f"relation '{edge.predicate}' raised {type(error).__name__}: {error}") from error
         return torch.stack(columns, dim=1) if columns else centroid.new_zeros(centroid.shape[0], 0)
+
+
+def _joined(found: Sequence[tuple[LayerMaps, ...]]) -> tuple[LayerMaps, ...]:
+    """Maps of several scenes with as many objects, one after another, per layer."""
+    return tuple(LayerMaps(same[0].level, torch.cat([layer.maps for layer in same])) for same in zip(*found, strict=True))
 
 
 def _image_steps(

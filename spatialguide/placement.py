@@ -41,10 +41,12 @@ def nearest_boxes(
     Returns:
         (..., objects, 4), inside the picture, without a graph.
     """
+    # On the CPU, wherever the maps are: these are hundreds of operations on a few numbers.
+    device, centres = centres.device, centres.detach().cpu()
     given = centres.new_tensor(list(boxes)).reshape(-1, 4)
     wanted, half = (given[:, :2] + given[:, 2:]) / 2, (given[:, 2:] - given[:, :2]) / 2
     rows = list(_gaps(scene, relations, wanted.tolist(), half[:, 0].tolist(), slack))
-    first, second = (torch.tensor([row[end] for row in rows], dtype=torch.long, device=centres.device) for end in (0, 1))
+    first, second = (torch.tensor([row[end] for row in rows], dtype=torch.long) for end in (0, 1))
     gaps = centres.new_tensor([row[2] for row in rows])
     # A coordinate moves by the mean of what the distances ask of it.
     asking = torch.cat([first, second]).bincount(minlength=wanted.numel()).clamp(min=1)
@@ -53,13 +55,13 @@ def nearest_boxes(
         if not edge.objects:
             axes = _placed_axes(relations[edge.predicate])
             low[edge.subject, axes] = high[edge.subject, axes] = wanted[edge.subject, axes]
-    places = centres.detach().flatten(-2)
+    places = centres.flatten(-2)
     for _ in range(_ROUNDS):
         missing = (gaps - (places[..., second] - places[..., first])).relu() / 2  # each end goes half the way
         moves = torch.zeros_like(places).index_add(-1, second, missing).index_add(-1, first, -missing)
         places = (places + moves / asking).clamp(low.flatten(), high.flatten())
     places = places.view(*places.shape[:-1], -1, 2)
-    return torch.cat([places - half, places + half], dim=-1)
+    return torch.cat([places - half, places + half], dim=-1).to(device)
 
 
 def _gaps(

@@ -88,6 +88,14 @@ class Scene(BaseModel):
         label = labels[index]
         return f"{label} ({labels[: index + 1].count(label)})" if labels.count(label) > 1 else label
 
+    @property
+    def structure(self) -> tuple[tuple[int | None, ...], tuple[tuple[int, str, tuple[int, ...]], ...]]:
+        """The scene without its words: how often each object is asked for, and the relations."""
+        return (
+            tuple(item.count for item in self.objects),
+            tuple((relation.subject, relation.predicate, relation.objects) for relation in self.relations),
+        )
+
     def describe(self) -> str:
         """One line in plain words: 'objects: cat, dog; relations: cat left_of dog'."""
         objects = ", ".join(self.name(i) for i in range(len(self.objects))) or "none"

@@ -495,9 +495,9 @@ def test_best_of_keeps_the_candidate_whose_maps_show_the_scene_best() -> None:
         alone = SpatialGuide(steps=6)(prompt, seed=seed).images[0]
         difference = np.abs(np.asarray(alone).astype(int) - np.asarray(kept.images[image]).astype(int))
         assert difference.max() <= 2
-    # Guided in the window of two steps, and looked at after it.
-    assert [step.index for step in kept.trace.steps] == [0, 1, 2]
-    assert [image.correction_norm for image in kept.trace.steps[2].images] == [0, 0]
+    # Guided in the window of three steps, and looked at after it.
+    assert [step.index for step in kept.trace.steps] == [0, 1, 2, 3]
+    assert [image.correction_norm for image in kept.trace.steps[3].images] == [0, 0]
     unguided = chosen(prompt, seed=5, guided=False)
     assert unguided.metadata[0]["seed"] == 5
 
@@ -602,3 +602,18 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_image(random_pipeline: 
         guided = draw(random_pipeline)
     assert trace.skipped == 4
     assert torch.allclose(guided, plain, atol=1e-4)
+
+
+def test_patience_leaves_an_image_the_same_whatever_the_others_do(tiny_pipeline: StableDiffusionPipeline) -> None:
+    """To the last bit, whether guidance ends for the whole batch or goes on for another image."""
+    chosen = SpatialGuide(preset="fast", guidance={"window": (0.0, 1.0), "settle_margin": 0.1})
+    drawn, guided = [], []
+    for side in ("left_of", "above"):
+        scenes = [SCENE, scene_from_triples(PROMPT, [("dog", side, "cat")])]
+        with chosen.attach(tiny_pipeline, [PROMPT, PROMPT], scene=scenes) as trace:
+            size = {"num_inference_steps": 10, "width": 64, "height": 64, "guidance_scale": 4.0}
+            generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+            drawn.append(tiny_pipeline([PROMPT, PROMPT], generator=generators, output_type="np", **size).images[0])
+        guided.append(len(trace.steps))
+    assert guided[0] != guided[1]
+    assert (drawn[0] == drawn[1]).all()

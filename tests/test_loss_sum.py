@@ -12,12 +12,14 @@ from torch.nn import functional
 from spatialguide import SpatialGuide
 from spatialguide.binding import Encoding, bind
 from spatialguide.config import TermConfig
+from spatialguide.contracts import LossTerm
 from spatialguide.errors import ConfigError, UnknownPluginError
 from spatialguide.layers import decoder_layers
-from spatialguide.losses import LossSum, make_terms
+from spatialguide.losses import LossSum, Term, make_terms
 from spatialguide.observer import AttentionObserver
 from spatialguide.records import scene_from_triples
-from spatialguide.registry import Registry
+from spatialguide.registry import Registry, default_registry
+from spatialguide.scene import Scene
 
 PROMPT = "a traffic light to the left of a dog"
 SCENE = scene_from_triples(PROMPT, [("traffic light", "left_of", "dog")])
@@ -100,3 +102,60 @@ def test_unknown_terms_and_options_name_the_nearest(registry: Registry) -> None:
         make_terms({"alignment": TermConfig.model_validate({"marjin": 1})}, registry)
     with pytest.raises(ConfigError, match=r"losses.alignment: 'activation'"):
         make_terms({"alignment": TermConfig.model_validate({"activation": "tanh"})}, registry)
+
+
+def _four_scenes() -> tuple[list[Scene], list[Any]]:
+    """The first and the last alike in structure, the second another, the third without objects."""
+    scenes = [
+        SCENE,
+        scene_from_triples("a cat above a dog", [("cat", "above", "dog")]),
+        Scene(prompt="fog"),
+        scene_from_triples("a cow to the left of a red bus", [("cow", "left_of", "bus")]),
+    ]
+    return scenes, [((2, 3), (9,)), ((2,), (5,)), (), ((2,), (9,))]
+
+
+@pytest.mark.parametrize("name", default_registry().names("losses"))
+def test_scenes_alike_in_structure_score_as_each_alone(
+    random_pipeline: StableDiffusionPipeline, registry: Registry, name: str
+) -> None:
+    unet, images = random_pipeline.unet, 2
+    scenes, bindings = _four_scenes()
+    sample = torch.randn(4 * images, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    text = torch.randn(4 * images, 77, 32, generator=torch.Generator().manual_seed(1))
+    losses = LossSum(make_terms({name: TermConfig()}, registry), registry.relations())
+    with AttentionObserver(unet, decoder_layers(unet)) as observer:
+        unet(sample, 500, text)
+    together = losses(observer, scenes, bindings, sample)
+    alone = []
+    for number, (scene, tokens) in enumerate(zip(scenes, bindings, strict=True)):
+        rows = slice(number * images, (number + 1) * images)
+        with AttentionObserver(unet, decoder_layers(unet)) as observer:
+            unet(sample[rows], 500, text[rows])
+        alone.append(losses(observer, [scene], [tokens], sample[rows]))
+    assert together.total.item() == pytest.approx(sum(scored.total.item() for scored in alone), rel=1e-4)
+    for seen, expected in zip(together.images, (image for scored in alone for image in scored.images), strict=True):
+        assert (seen is None) == (expected is None)
+        if seen is not None:
+            assert seen.terms == pytest.approx(expected.terms, rel=1e-4, abs=1e-6)
+            assert torch.tensor(seen.centroids) == pytest.approx(torch.tensor(expected.centroids), abs=1e-5)
+    expected_distances = [row for scored in alone for row in scored.distances]
+    assert [row.shape for row in together.distances] == [row.shape for row in expected_distances]
+    torch.testing.assert_close(torch.cat(together.distances), torch.cat(expected_distances), atol=1e-5, rtol=1e-4)
+
+
+def test_a_term_that_reads_words_sees_every_scene(random_pipeline: StableDiffusionPipeline, registry: Registry) -> None:
+    unet, seen = random_pipeline.unet, []
+
+    class Reader(LossTerm):
+        def __call__(self, statistics: Any, scene: Scene, relations: Any) -> torch.Tensor:
+            seen.append((scene.prompt, statistics.mass.shape[0]))
+            return statistics.mass.sum(dim=(1, 2))
+
+    scenes, bindings = _four_scenes()
+    sample = torch.randn(5, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    terms = (*make_terms({"presence": TermConfig()}, registry), Term("reader", Reader(), 1.0, "tests"))
+    with AttentionObserver(unet, decoder_layers(unet)) as observer:
+        unet(sample, 500, torch.randn(5, 77, 32))
+    LossSum(terms, registry.relations())(observer, [*scenes, SCENE], [*bindings, ((2, 3), (9,))], sample)
+    assert seen == [(PROMPT, 2), ("a cat above a dog", 1), ("a cow to the left of a red bus", 1)]

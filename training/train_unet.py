@@ -137,7 +137,7 @@ def noised(scheduler: DDPMScheduler, latents: Tensor, generator: torch.Generator
 class Step:
     """One step of training: prediction, loss, update.
 
-    On a GPU it is recorded as a CUDA graph and replayed: the model is so small that it would wait for launches most of the time.
+    On a GPU it is recorded as a CUDA graph and replayed: a model this small would wait for launches most of the time.
     """
 
     def __init__(self, model: Denoiser, optimizer: MuonAdamW, device: torch.device, compiled: bool) -> None:

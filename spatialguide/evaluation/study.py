@@ -20,7 +20,7 @@ from spatialguide.registry import Registry
 BASELINE = "unguided"
 GUIDED = "guided"
 Kind = Literal["benchmark", "sweep", "ablation"]
-STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+STRENGTHS = (0.35, 0.7, 1.4, 2.8, 5.6)
 #: Windows that an ablation tries: ever longer ones from the noisiest step on, and one without the first fifth.
 WINDOWS = ((0.0, 0.1), (0.0, 0.2), (0.0, 0.3), (0.0, 0.4), (0.0, 0.6), (0.0, 1.0), (0.2, 0.5))
 GRIDS = ("terms", "levels", "activations", "windows", "strengths", "losses", "schedulers")

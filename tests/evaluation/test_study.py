@@ -61,17 +61,18 @@ def test_an_ablation_holds_every_subset_level_activation_and_window(registry: Re
     assert list(methods["losses: boxdiff"].config.losses) == ["boxdiff"]
     strengths = [methods[f"strengths: {name}"].config.guidance for name in groups["strengths"]]
     assert len(set(strengths)) == len(strengths) == 7
+    usual = make_config().guidance.strength
     paper = ablation_methods(make_config("paper"), registry, ["strengths"])
-    assert paper["strengths: relative, constant"].config.guidance.strength == 2.0
+    assert paper["strengths: relative, constant"].config.guidance.strength == usual
     etas = [methods[f"strengths: {name}"].config.guidance for name in ("eta 1000", "eta 1000, clipped", "relative, constant")]
     assert [(g.mode, g.strength, g.clip, g.settle) for g in etas] == [
         ("paper", 1000, None, False),
-        ("paper", 1000, 2.0, False),
-        ("relative", 2.0, None, False),
+        ("paper", 1000, usual, False),
+        ("relative", usual, None, False),
     ]
     coarse = methods["levels: coarse"].config.losses
     assert {tuple(term.options["levels"]) for term in coarse.values()} == {("coarse",)}
-    assert methods["activations: relu"].config.losses["alignment"].options == {"activation": "relu"}
+    assert methods["activations: relu"].config.losses["alignment"].options == {"closure": True, "activation": "relu"}
     assert methods["windows: 0% to 20%"].config.guidance.window == (0, 0.2)
     assert list(methods["terms: balance"].config.losses) == ["balance"]
 
