@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel
 from rich.markup import escape
 
-from spatialguide.config import PRESETS, GuideConfig, load_config, make_config
+from spatialguide.config import PRESETS, GuideConfig, TermConfig, load_config, make_config
+from spatialguide.contracts import LossTerm
 from spatialguide.errors import OutputError
 from spatialguide.files import STDIN, write_text
 from spatialguide.options import ConfigOption, JsonOption, PresetOption, SetOption, out, say_warnings, settings
@@ -91,12 +92,28 @@ def commented(model: BaseModel) -> str:
         plain = model.model_dump(mode="json", include={name})[name]
         if isinstance(value, BaseModel):
             lines += [f"{name}:", textwrap.indent(commented(value).rstrip(), "  ")]
+        elif isinstance(model, GuideConfig) and name == "losses":
+            lines += [f"{name}:", *(f"  {line}" for line in _terms(plain))]
         elif isinstance(plain, dict) and plain:
             lines += [f"{name}:", *(f"  {key}: {_in_line(each)}" for key, each in plain.items())]
         else:
             lines.append(f"{name}: {_in_line(plain)}")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _terms(chosen: dict[str, dict[str, Any]]) -> list[str]:
+    """Every loss term with all of its options, those that are switched off as comments."""
+    from spatialguide.registry import default_registry
+
+    registry = default_registry()
+    lines = []
+    for name in (*chosen, *(name for name in registry.names("losses") if name not in chosen)):
+        usual = registry.get("losses", name)().model_dump(mode="json")
+        options = {"weight": 1.0, **usual, **chosen.get(name, {})}
+        text: str = yaml.safe_dump(options, default_flow_style=True, sort_keys=False, width=100)
+        lines += [f"{'' if name in chosen else '# '}{line}" for line in f"{name}: {text}".splitlines()]
+    return lines
 
 
 def _in_line(value: Any) -> str:
@@ -107,7 +124,19 @@ def _in_line(value: Any) -> str:
 
 def config_schema() -> dict[str, Any]:
     """JSON schema of a configuration file: the configuration's, and the name of its starting point."""
+    from spatialguide.registry import default_registry
+
     found = GuideConfig.model_json_schema()
     preset = {"enum": list(PRESETS), "default": "balanced", "description": "Starting point; all other keys change it."}
+    registry = default_registry()
+    terms = {name: _term_schema(registry.get("losses", name)) for name in registry.names("losses")}
     found["properties"] = {"preset": preset, **found["properties"]}
+    found["properties"]["losses"] |= {"properties": terms, "additionalProperties": False}
     return found
+
+
+def _term_schema(kind: type[LossTerm]) -> dict[str, Any]:
+    """A loss term's options, and its weight."""
+    options = kind.model_json_schema()
+    weight = TermConfig.model_json_schema()["properties"]["weight"]
+    return {**options, "properties": {"weight": weight, **options["properties"]}}

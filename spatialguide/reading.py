@@ -85,10 +85,11 @@ def _request(line: str, where: str, structured: bool) -> dict[str, Any]:
         return {"prompt": line}
     try:
         request = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return {"prompt": "", "problem": f"{where}: not JSON: {error}"}
     if not isinstance(request, dict) or not isinstance(request.get("prompt"), str):
         return {"prompt": "", "problem": f'{where}: a line must be a JSON object with a text "prompt"'}
+    request.pop("problem", None)  # ours to say
     return request
 
 

@@ -168,7 +168,7 @@ def render_all(
         folder: made if need be.
 
     Yields:
-        What `render` reports, with the "prompt".
+        What `render` reports, with the "prompt", and the "id" where the line has one.
 
     Raises:
         SpatialGuideError: the file cannot be read, the folder cannot be made, or the configuration fits no model.
@@ -177,7 +177,7 @@ def render_all(
     for number, request in enumerate(read_prompts(source), start=1):
         make_folder(folder)  # not before there is a prompt
         prompt, problem = request["prompt"], request.get("problem")
-        report: dict[str, Any] = {"prompt": prompt}
+        report: dict[str, Any] = {"prompt": prompt} | ({"id": request["id"]} if "id" in request else {})
         if problem is None:
             try:
                 own = request.get("seed", seed)

@@ -365,6 +365,34 @@ def test_unknown_objects_are_a_warning(tmp_path: Path) -> None:
     assert "has never seen: walrus" in done.stderr
 
 
+def test_many_prompts_keep_their_ids(tmp_path: Path) -> None:
+    lines = [{"prompt": PROMPT, "id": "first", "problem": "mine"}, {"prompt": "", "id": "second"}]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    folder = tmp_path / "images"
+    done = run(app, ["generate", "--input", str(tmp_path / "in.jsonl"), "-o", str(folder), "--steps", "1", "--json"])
+    assert done.exit_code == 1
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert (first["id"], "problem" in first, (folder / "0001.png").exists()) == ("first", False, True)
+    assert (second["id"], "problem" in second, (folder / "0002.png").exists()) == ("second", True, False)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(shell: str) -> None:
+    words = {"bash": "complete_bash", "zsh": "complete_zsh", "fish": "complete_fish"}
+    for typed, expected in (("spatialguide gen", "generate"), ("spatialguide generate --comp", "--compare")):
+        asked = {
+            "_SPATIALGUIDE_COMPLETE": words[shell],
+            "COMP_WORDS": typed,
+            "COMP_CWORD": str(len(typed.split()) - 1),
+            "_TYPER_COMPLETE_ARGS": typed,
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }
+        # The installed command: completion goes by its name.
+        command = Path(sys.executable).parent / "spatialguide"
+        done = subprocess.run([command], capture_output=True, text=True, env={**os.environ, **asked})
+        assert expected in done.stdout, done.stderr
+
+
 def test_help_of_every_command() -> None:
     measuring = [["bench", name] for name in ("run", "sweep", "ablate", "report", "parser", "targets")]
     configuring = [["config", name] for name in ("init", "show", "schema", "validate")]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from spatialguide import SpatialGuide
+from spatialguide.config import load_config
+from spatialguide.losses import make_terms
 from spatialguide.registry import Registry
 
 ROOT = Path(__file__).parent.parent
@@ -22,8 +26,8 @@ def test_example_runs_and_writes_its_picture(path: Path, tmp_path: Path, monkeyp
     assert [p.suffix for p in tmp_path.iterdir()] == [".png"]
 
 
-def snippets(document: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
+def snippets(document: str, language: str = "python") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
 
 
 def test_plugin_snippets_run_as_written() -> None:
@@ -49,6 +53,30 @@ def test_plugin_snippets_run_as_written() -> None:
     exec(loss, space["my_module"].__dict__)
     exec(use, space)
     assert isinstance(space["guide"], SpatialGuide)
+
+
+def test_the_plugin_pages_packaging_and_configuration_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its entry point is found as an installed distribution's, and its YAML switches the loss on."""
+    (packaging,), (configuration,) = (snippets("docs/plugins.md", language) for language in ("toml", "yaml"))
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "my_module.py").write_text(snippets("docs/plugins.md")[0])
+    entries = tomllib.loads(packaging)["project"]["entry-points"]
+    about = tmp_path / "my_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    sections = configparser.ConfigParser()
+    sections.read_dict(entries)
+    with (about / "entry_points.txt").open("w") as stream:
+        sections.write(stream)
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry()
+    assert registry.origin("losses", "separation").distribution == "my-package"
+    (tmp_path / "guide.yaml").write_text(configuration)
+    terms = make_terms(SpatialGuide(load_config(tmp_path / "guide.yaml"), registry=registry).losses, registry)
+    assert [(term.name, term.weight) for term in terms] == [("alignment", 1.0), ("separation", 0.5)]
+    assert terms[1].term.distance == 0.3
 
 
 def test_pipeline_snippet_runs(tiny_pipeline) -> None:
