@@ -70,7 +70,7 @@ def bind_object(scene: Scene, index: int, encoding: Encoding, offsets: Sequence[
         if token.start < token.end and token.start < span.end and span.start < token.end
     ]
     if not positions:
-        raise BindingError(f"object '{scene.name(index)}' has no token: the tokenizer drops its characters")
+        raise BindingError(f"object '{scene.name(index)}' has no token: the tokenizer drops its characters; write it in others")
     # The last visible position belongs to the end-of-text token.
     if positions[-1] > limit - 2:
         raise BindingError(

@@ -67,7 +67,8 @@ def stated(prompt: str, statements: Iterable[str], predicates: Collection[str]) 
     try:
         return from_record({"prompt": prompt, "relations": triples})
     except SceneError as error:
-        raise PromptError(f"in the marks: {str(error).removesuffix(': give the object a span')}") from error
+        fault = str(error).replace("give the object a span", "use the prompt's own words")
+        raise PromptError(f"in the marks: {fault}") from error
 
 
 def _triple(statement: str, predicates: Collection[str]) -> list[str]:

@@ -145,7 +145,10 @@ def load_scene(path: str | Path, prompt: str | None = None) -> Scene:
     try:
         data = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _PlainLoader)
     except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"cannot read scene '{path}': {getattr(error, 'strerror', None) or error}") from error
+        raise SceneError(
+            f"cannot read scene '{path}': {getattr(error, 'strerror', None) or error}; "
+            "`spatialguide parse PROMPT --json` prints one"
+        ) from error
     except yaml.YAMLError as error:
         raise SceneError(f"'{path}' is neither JSON nor YAML: {' '.join(str(error).split())}") from error
     return from_record(data, prompt)
@@ -169,7 +172,7 @@ class _Reader:
         span = item.span or self._place(item.text, item.attributes)
         index = len(self._objects)
         if item.id is not None and self._names.setdefault(str(item.id), index) != index:
-            raise SceneError(f"two objects have the id '{item.id}'")
+            raise SceneError(f"two objects have the id '{item.id}': give each its own")
         for name in (item.text, " ".join([*item.attributes, item.text])):
             self._names.setdefault(name, index)
         self._objects.append(

@@ -79,7 +79,7 @@ class Scene(BaseModel):
                 raise ValueError(f"relation {relation.predicate} {indices} names an object that the scene lacks")
             if relation.subject in relation.objects:
                 name = self.objects[relation.subject].text
-                raise ValueError(f"relation {relation.predicate} relates '{name}' to itself")
+                raise ValueError(f"relation {relation.predicate} relates '{name}' to itself: name another object")
         return self
 
     def name(self, index: int) -> str:

@@ -220,6 +220,17 @@ def test_keyboard_only(page: Any) -> None:
     assert reached[-1] == "draw"
     page.keyboard.press("Enter")
     page.wait_for_selector("#guided img[alt='guided: a dog above a cat']", timeout=120_000)
+    # On to the links that save the pictures, and the slider of the steps.
+    links = 0
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        links += page.evaluate("document.activeElement.matches('a[download]')")
+        if page.evaluate("document.activeElement.matches('#step input[type=range]')"):
+            break
+    assert links == 2
+    before = page.get_attribute("#guided-maps img", "alt")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("alt => document.querySelector('#guided-maps img').alt !== alt", arg=before)
 
 
 def test_bad_input_is_said_and_survived(page: Any) -> None:
