@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 from rich.markup import escape
 
 from spatialguide.config import PRESETS, GuideConfig, TermConfig, load_config, make_config
@@ -109,11 +110,18 @@ def _terms(chosen: dict[str, dict[str, Any]]) -> list[str]:
     registry = default_registry()
     lines = []
     for name in (*chosen, *(name for name in registry.names("losses") if name not in chosen)):
-        usual = registry.get("losses", name)().model_dump(mode="json")
-        options = {"weight": 1.0, **usual, **chosen.get(name, {})}
+        options = {"weight": 1.0, **_usual(registry.get("losses", name)), **chosen.get(name, {})}
         text: str = yaml.safe_dump(options, default_flow_style=True, sort_keys=False, width=100)
         lines += [f"{'' if name in chosen else '# '}{line}" for line in f"{name}: {text}".splitlines()]
     return lines
+
+
+def _usual(kind: type[LossTerm]) -> dict[str, Any]:
+    """A term's options with their defaults, those that must be given left out."""
+    fields = {name: field for name, field in kind.model_fields.items() if not field.is_required()}
+    usual = {name: field.get_default(call_default_factory=True, validated_data={}) for name, field in fields.items()}
+    plain: dict[str, Any] = to_jsonable_python(usual)
+    return plain
 
 
 def _in_line(value: Any) -> str:
@@ -129,14 +137,17 @@ def config_schema() -> dict[str, Any]:
     found = GuideConfig.model_json_schema()
     preset = {"enum": list(PRESETS), "default": "balanced", "description": "Starting point; all other keys change it."}
     registry = default_registry()
-    terms = {name: _term_schema(registry.get("losses", name)) for name in registry.names("losses")}
+    terms = {name: _term_schema(name, registry.get("losses", name)) for name in registry.names("losses")}
+    for name, term in terms.items():
+        # References are relative to the whole document.
+        found["$defs"] |= {f"{name}.{key}": value for key, value in term.pop("$defs", {}).items()}
     found["properties"] = {"preset": preset, **found["properties"]}
     found["properties"]["losses"] |= {"properties": terms, "additionalProperties": False}
     return found
 
 
-def _term_schema(kind: type[LossTerm]) -> dict[str, Any]:
+def _term_schema(name: str, kind: type[LossTerm]) -> dict[str, Any]:
     """A loss term's options, and its weight."""
-    options = kind.model_json_schema()
+    options = kind.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
     weight = TermConfig.model_json_schema()["properties"]["weight"]
     return {**options, "properties": {"weight": weight, **options["properties"]}}

@@ -27,8 +27,8 @@ class LossTerm(BaseModel, ABC):
     `levels` names the attention levels whose layers the term reads; the term averages over those layers.
 
     wordless: set it to True where the value depends on the scene's structure alone (`Scene.structure`: counts and relations)
-        and not on its words. Images of all scenes of one structure are then scored in one call, which a GPU does as fast as
-        one.
+        and not on its words. Where all configured terms say so, images of all scenes of one structure are scored in one call,
+        which a GPU does as fast as one. A subclass that does read words sets it back.
     """
 
     wordless: ClassVar[bool] = False

@@ -50,15 +50,16 @@ from spatialguide.trace import ImageStep, Step, Trace
 
 _ATTACHED = "_spatialguide_attached"
 _LOSS_SCALE = 2.0**10
-#: Where in the sampling an image is looked at to be ranked, as a fraction: guidance is over then, and the layout is there.
+#: Where in the sampling an image is looked at to be ranked, as a fraction: the layout is there by then, and the default's
+#: guidance over. Where the window is longer, the last guided step counts.
 RANKED = 0.4
 
 
 class Role(Enum):
     """What guidance does with a call: correct it, look at it alone, or only run it in two parts.
 
-    Parts alone are for steps that all images have finished before: an image is to come out the same, to the last bit, whether
-    the others of its batch have finished or not.
+    Parts alone are for steps that would be guided if not all images had finished before: an image is to come out the same, to
+    the last bit, whether the others of its batch have finished or not.
     """
 
     GUIDED = auto()
@@ -183,9 +184,10 @@ class Guidance:
                 return None
             return (), {**call, name: self._moved(call[name], added.refined, timestep)}
         self._added = None
-        index, role = self._step(timestep)
-        if index is None:
+        step = self._step(timestep)
+        if step is None:
             return None
+        index, role = step
         if torch.is_inference_mode_enabled():
             raise UnsupportedPipelineError("guidance needs gradients: call the pipeline outside torch.inference_mode()")
         sample: Tensor = call[name]
@@ -393,15 +395,15 @@ class Guidance:
         ]
         self.trace.steps.append(Step(pending.index, pending.timestep, tuple(rows)))
 
-    def _step(self, timestep: float) -> tuple[int | None, Role]:
-        """Number of this sampling step, None where it is left alone; and what is done with it.
+    def _step(self, timestep: float) -> tuple[int, Role] | None:
+        """Number of this sampling step and what is done with it; None where it is left alone.
 
         Keyed on the timestep, since some schedulers call more than once a step, and counted from the first step that runs:
         image to image runs the schedule's last part, SDXL's base before a refiner its first.
         """
         guides = self.config.strength > 0
         if not (guides or self.watched) or not any(scene.objects for scene in self.scenes):
-            return None, Role.SEEN
+            return None
         visited = self._schedule(timestep)
         index = int((visited - timestep).abs().argmin())
         run = len(visited)
@@ -413,7 +415,7 @@ class Guidance:
             return index, Role.GUIDED
         if self.watched or (self.config.best_of > 1 and index == min(math.ceil(RANKED * run), run - 1)):
             return index, Role.SEEN
-        return (index if in_turn else None), Role.PARTS
+        return (index, Role.PARTS) if in_turn else None
 
     def _schedule(self, timestep: float) -> Tensor:
         """Timesteps of the steps that this generation runs; found anew when the scheduler has new ones."""

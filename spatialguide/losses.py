@@ -83,8 +83,8 @@ class LossSum:
     map_size: int | None = None
     ranked: bool = False
     watched: bool = False
-    #: Distances in each scene's layout, found at its first step.
-    _layouts: dict[Scene, list[float]] = field(default_factory=dict)
+    #: Distances in the layout of each structure, found at its first step.
+    _layouts: dict[Hashable, list[float]] = field(default_factory=dict)
 
     def __call__(self, observer: AttentionObserver, scenes: Sequence[Scene], bindings: Bindings, sample: Tensor) -> Scored:
         """Score every image of the observed batch, which holds the images of each scene one after another."""
@@ -95,6 +95,8 @@ class LossSum:
         images: list[ImageStep | None] = [None] * sample.shape[0]
         distances = [torch.zeros(0, device=sample.device)] * sample.shape[0]
         reach = list(distances)
+        if len(bindings) != len(scenes):
+            raise ValueError(f"{len(scenes)} scenes need as many bindings, not {len(bindings)}")
         for members in self._alike(scenes):
             scene = scenes[members[0]]
             places = [slice(number * per_scene, (number + 1) * per_scene) for number in members]
@@ -108,9 +110,9 @@ class LossSum:
             # A term that is not finite for one image must not spoil the others.
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
             finite[rows] = good
-            if scene not in self._layouts:
-                self._layouts[scene] = layout_distances(scene, self.relations)
-            wanted = gaps.new_tensor(self._layouts[scene])
+            if scene.structure not in self._layouts:
+                self._layouts[scene.structure] = layout_distances(scene, self.relations)
+            wanted = gaps.new_tensor(self._layouts[scene.structure])
             shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(len(rows))
             maps = _maps(statistics) if self.watched else [()] * len(rows)
             steps = _image_steps(values, loss, statistics, shown, maps)

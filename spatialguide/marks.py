@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from spatialguide.errors import PromptError, SceneError
-from spatialguide.records import from_record
+from spatialguide.records import SPAN_ADVICE, from_record
 from spatialguide.scene import Scene
 
 #: At most one blank before the braces: a search for more would take quadratic time in a row of blanks.
@@ -67,7 +67,9 @@ def stated(prompt: str, statements: Iterable[str], predicates: Collection[str]) 
     try:
         return from_record({"prompt": prompt, "relations": triples})
     except SceneError as error:
-        fault = str(error).replace("give the object a span", "use the prompt's own words")
+        fault = str(error)
+        if fault.endswith(SPAN_ADVICE):
+            fault = fault.removesuffix(SPAN_ADVICE) + "use the prompt's own words"
         raise PromptError(f"in the marks: {fault}") from error
 
 

@@ -154,6 +154,10 @@ def load_scene(path: str | Path, prompt: str | None = None) -> Scene:
     return from_record(data, prompt)
 
 
+#: How an error about a name that the prompt lacks ends.
+SPAN_ADVICE = "give the object a span"
+
+
 class _Reader:
     """Turns names into objects of one prompt."""
 
@@ -205,7 +209,7 @@ class _Reader:
                 span = Span(*match.span(1))
                 if all(span.end <= o.span.start or o.span.end <= span.start for o in self._objects):
                     return span
-        raise SceneError(f"'{text}' does not occur in the prompt '{self._prompt}': give the object a span")
+        raise SceneError(f"'{text}' does not occur in the prompt '{self._prompt}': {SPAN_ADVICE}")
 
 
 def _validated(model: type[_Model], data: Mapping[str, Any]) -> _Model:

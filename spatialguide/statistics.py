@@ -20,7 +20,9 @@ _EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class ObjectStatistics:
-    """Statistics of images that share one scene; axes are (images, layers, objects), float32, differentiable.
+    """Statistics of images of one scene, or of scenes of one structure.
+
+    Axes are (images, layers, objects), float32, differentiable.
 
     Attributes:
         levels: level name of each layer.

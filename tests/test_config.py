@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from spatialguide.config import PRESETS, GuidanceConfig, GuideConfig, load_config, make_config
 from spatialguide.config_commands import commented, config_schema
+from spatialguide.contracts import LossTerm
 from spatialguide.errors import ConfigError
+from spatialguide.hookspecs import hookimpl
 from spatialguide.losses import make_terms
-from spatialguide.registry import default_registry
+from spatialguide.registry import Registry, default_registry
 
 
 def test_keywords_and_yaml_are_the_same(tmp_path: Path) -> None:
@@ -117,6 +121,32 @@ def test_a_written_configuration_lists_every_loss_with_its_options() -> None:
     assert set(everything) == set(registry.names("losses"))
     for name, options in everything.items():
         assert set(options) == {"weight", *registry.get("losses", name).model_fields}
+
+
+def test_terms_that_need_an_option_or_hold_models_are_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Inner(BaseModel):
+        size: float = 1.0
+
+    class Needy(LossTerm):
+        needed: int
+        inner: Inner = Inner()
+
+        def __call__(self, *args: Any) -> Any: ...
+
+    class Plugin:
+        @hookimpl
+        def spatialguide_losses(self, register: Any) -> None:
+            register("needy", Needy)
+
+    registry = Registry()
+    registry.add(Plugin())
+    monkeypatch.setattr("spatialguide.registry.default_registry", lambda: registry)
+    assert "# needy: {weight: 1.0, levels: [coarse, mid], inner: {size: 1.0}}" in commented(make_config())
+    schema = config_schema()
+    term = schema["properties"]["losses"]["properties"]["needy"]
+    assert term["required"] == ["needed"]
+    reference = term["properties"]["inner"]["$ref"]
+    assert schema["$defs"][reference.removeprefix("#/$defs/")]["properties"]["size"]["type"] == "number"
 
 
 def test_presets_are_what_they_are_called() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -123,7 +123,7 @@ def test_scenes_alike_in_structure_score_as_each_alone(
     scenes, bindings = _four_scenes()
     sample = torch.randn(4 * images, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     text = torch.randn(4 * images, 77, 32, generator=torch.Generator().manual_seed(1))
-    losses = LossSum(make_terms({name: TermConfig()}, registry), registry.relations())
+    losses = LossSum(make_terms({name: TermConfig()}, registry), registry.relations(), ranked=True, watched=True)
     with AttentionObserver(unet, decoder_layers(unet)) as observer:
         unet(sample, 500, text)
     together = losses(observer, scenes, bindings, sample)
@@ -138,9 +138,13 @@ def test_scenes_alike_in_structure_score_as_each_alone(
         assert (seen is None) == (expected is None)
         if seen is not None:
             assert seen.terms == pytest.approx(expected.terms, rel=1e-4, abs=1e-6)
+            assert seen.satisfaction == pytest.approx(expected.satisfaction, abs=1e-5)
+            torch.testing.assert_close(torch.tensor(seen.maps), torch.tensor(expected.maps), atol=1e-6, rtol=1e-4)
             assert torch.tensor(seen.centroids) == pytest.approx(torch.tensor(expected.centroids), abs=1e-5)
     expected_distances = [row for scored in alone for row in scored.distances]
     assert [row.shape for row in together.distances] == [row.shape for row in expected_distances]
+    assert torch.equal(torch.cat(together.reach), torch.cat([row for scored in alone for row in scored.reach]))
+    assert torch.equal(together.finite, torch.cat([scored.finite for scored in alone]))
     torch.testing.assert_close(torch.cat(together.distances), torch.cat(expected_distances), atol=1e-5, rtol=1e-4)
 
 
@@ -159,3 +163,25 @@ def test_a_term_that_reads_words_sees_every_scene(random_pipeline: StableDiffusi
         unet(sample, 500, torch.randn(5, 77, 32))
     LossSum(terms, registry.relations())(observer, [*scenes, SCENE], [*bindings, ((2, 3), (9,))], sample)
     assert seen == [(PROMPT, 2), ("a cat above a dog", 1), ("a cow to the left of a red bus", 1)]
+
+
+def test_an_image_without_a_finite_loss_leaves_the_others_of_its_structure(
+    random_pipeline: StableDiffusionPipeline, registry: Registry
+) -> None:
+    unet = random_pipeline.unet
+
+    class Broken(LossTerm):
+        wordless: ClassVar[bool] = True
+
+        def __call__(self, statistics: Any, scene: Scene, relations: Any) -> torch.Tensor:
+            values = statistics.mass.sum(dim=(1, 2))
+            return values * torch.tensor([1.0, float("nan")] + [1.0] * (len(values) - 2)) if len(values) > 1 else values
+
+    scenes, bindings = _four_scenes()
+    sample = torch.randn(4, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    with AttentionObserver(unet, decoder_layers(unet)) as observer:
+        unet(sample, 500, torch.randn(4, 77, 32, generator=torch.Generator().manual_seed(1)))
+    scored = LossSum((Term("broken", Broken(), 1.0, "tests"),), registry.relations())(observer, scenes, bindings, sample)
+    # The first and the last are of one structure, and the second row of their call is the last.
+    assert scored.finite.tolist() == [True, True, True, False]
+    assert scored.total.isfinite()

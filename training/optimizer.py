@@ -86,4 +86,12 @@ class MuonAdamW:
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         """Restore what `state_dict` returned."""
         for optimizer, state in zip(self.optimizers, states, strict=True):
+            rates = [group["lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict(state)
+            # The rates and the device are this run's, whatever the run before had.
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+                if "capturable" in group:
+                    group["capturable"] = group["params"][0].is_cuda
+                    for kept in (optimizer.state[each] for each in group["params"] if each in optimizer.state):
+                        kept["step"] = kept["step"].to(group["params"][0].device)

@@ -114,6 +114,7 @@ def load_sprites(font_path: Path = EMOJI_FONT) -> dict[tuple[str, int], np.ndarr
                 for c in range(4)
             ]
             sprites[name, size] = np.clip(np.stack(small, axis=-1), 0, 1)
+            sprites[name, size].setflags(write=False)  # shared by all callers
     return sprites
 
 

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,8 @@ from training.tokenizer import save_tokenizer, train_tokenizer
 TEXT_WIDTH = 128
 #: Scenes made by one task of a worker.
 AT_ONCE = 512
+#: Tasks that are handed out together.
+ROUND = 64
 #: Seconds between checkpoints.
 SAVE_EVERY = 300
 UNET_CONFIG: dict[str, Any] = {
@@ -96,7 +99,10 @@ def prepare(
         keys = [(seed, 1, part) for part in range(len(counts))]
         latents, tokens = [], []
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-            for pictures, captions in pool.map(_scenes, keys, counts):
+            # Few at a time: pictures that wait for the encoder take memory.
+            rounds = (slice(start, start + ROUND) for start in range(0, len(keys), ROUND))
+            made = chain.from_iterable(pool.map(_scenes, keys[each], counts[each]) for each in rounds)
+            for pictures, captions in made:
                 images = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
                     latents.append(vae.encode(images).latents.half().cpu())
@@ -170,7 +176,7 @@ class Step:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(3):  # makes the optimizer's state and picks kernels; weights stay as they are
+            for _ in range(3):  # makes the optimizer's state, whose momenta this batch begins, and picks kernels; weights stay
                 self._run(*places[:-1], nothing)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()

@@ -116,7 +116,7 @@ def bench_run(
 def bench_sweep(
     name: NameArgument = "visor",
     option: BenchmarkOption = None,
-    strengths: Annotated[str, typer.Option(help="Strengths, separated by commas; 0 is always there.")] = "0.25,0.5,1,2,4",
+    strengths: Annotated[str, typer.Option(help="Strengths, separated by commas; 0 is always there.")] = "0.35,0.7,1.4,2.8,5.6",
     prompts: PromptsOption = 24,
     images: ImagesOption = 4,
     batch: BatchOption = 4,
@@ -209,7 +209,7 @@ def bench_report(
 def bench_cost(
     architectures: Annotated[str, typer.Option(help="Separated by commas: sd15, sd21, sdxl.")] = "sd15,sd21,sdxl",
     rounds: Annotated[int, typer.Option(help="Steps of each kind; the median counts.", min=1)] = 3,
-    images: Annotated[int, typer.Option(help="Denoised together.", min=1)] = 1,
+    images: Annotated[int, typer.Option(help="Of one scene, denoised together.", min=1)] = 1,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
     preset: PresetOption = None,
     config: ConfigOption = None,

@@ -91,7 +91,7 @@ def measure(
         name: of one of ARCHITECTURES.
         config: its guidance and losses are used.
         rounds: steps of each kind; medians are reported.
-        images: denoised together; classifier-free guidance doubles them.
+        images: of one scene, denoised together; classifier-free guidance doubles them.
         say: told what is measured next.
     """
     place = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -189,16 +189,20 @@ def cost_table(costs: Sequence[ArchitectureCost], title: str) -> Table:
         table.add_column(column, no_wrap=True, justify="left" if column in ("model", "step") else "right")
     notes = []
     for cost in costs:
-        table.add_row(cost.name, "plain", f"{cost.plain.seconds:.3g}", "", _gigabytes(cost.plain.memory), "")
+        table.add_row(cost.name, "plain", _seconds(cost.plain.seconds), "", _gigabytes(cost.plain.memory), "")
         for name, step in cost.variants.items():
             extra = None if step.memory is None or cost.plain.memory is None else step.memory - cost.plain.memory
             ratio = f"{step.seconds / cost.plain.seconds:.2f}"
-            table.add_row("", name, f"{step.seconds:.3g}", ratio, _gigabytes(step.memory), _gigabytes(extra))
+            table.add_row("", name, _seconds(step.seconds), ratio, _gigabytes(step.memory), _gigabytes(extra))
         table.add_section()
-        parts = ", ".join(f"{part} {cost.parts[part]:.2g} s" for part in PARTS)
+        parts = ", ".join(f"{part} {_seconds(cost.parts[part])} s" for part in PARTS)
         notes.append(f"{cost.name}, a guided step: {parts}.")
     table.caption = "\n".join([*notes, "Peak memory is above the loaded weights."])
     return table
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
 
 
 def _gigabytes(size: int | None) -> str:
