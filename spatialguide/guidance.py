@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from typing import Any
 
 import torch
@@ -55,27 +54,32 @@ _LOSS_SCALE = 2.0**10
 RANKED = 0.4
 
 
-class Role(Enum):
-    """What guidance does with a call: correct it, look at it alone, or only run it in two parts.
+@dataclass(frozen=True)
+class Visit:
+    """What guidance does with a call of the denoiser.
 
-    Parts alone are for steps that would be guided if not all images had finished before: an image is to come out the same, to
-    the last bit, whether the others of its batch have finished or not.
+    index: number of its sampling step.
+    guided: it is corrected.
+    in_parts: the two parts of its batch run one after the other. So they do in guided calls, and in those that would be guided
+    if not all images had finished before: an image is to come out the same, to the last bit, whether the others of its batch
+    have finished or not.
+    seen: its maps are scored. That alone changes no bit.
     """
 
-    GUIDED = auto()
-    SEEN = auto()
-    PARTS = auto()
+    index: int
+    guided: bool
+    in_parts: bool
+    seen: bool
 
 
 @dataclass
 class Pending:
-    """A call between its two hooks. half: it runs in half precision."""
+    """A call between its two hooks. sample: of the conditional part. half: it runs in half precision."""
 
+    visit: Visit
     observer: AttentionObserver
     sample: Tensor
     timestep: float
-    index: int
-    role: Role
     half: bool
     unconditional: Tensor | None
     refined: Tensor | None = None
@@ -184,10 +188,9 @@ class Guidance:
                 return None
             return (), {**call, name: self._moved(call[name], added.refined, timestep)}
         self._added = None
-        step = self._step(timestep)
-        if step is None:
+        visit = self._visit(timestep)
+        if visit is None:
             return None
-        index, role = step
         if torch.is_inference_mode_enabled():
             raise UnsupportedPipelineError("guidance needs gradients: call the pipeline outside torch.inference_mode()")
         sample: Tensor = call[name]
@@ -200,21 +203,25 @@ class Guidance:
         images = batch // parts
         self._run_eagerly(self._compiled)
         part = slice(batch - images, batch)
-        unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
         half = sample.dtype != torch.float32 or torch.is_autocast_enabled(sample.device.type)
+        if not visit.in_parts:
+            observer = AttentionObserver(denoiser, self.layers, graph=False, first=part.start)
+            observer.__enter__()
+            self._pending = Pending(visit, observer, sample[part], timestep, half, None)
+            return None
+        unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
         refined = None
-        if role is Role.GUIDED and self._refines(index):
-            start = Pending(AttentionObserver(denoiser, self.layers), sample[part], timestep, index, role, half, unconditional)
+        if visit.guided and self._refines(visit.index):
+            start = Pending(visit, AttentionObserver(denoiser, self.layers), sample[part], timestep, half, unconditional)
             refined = self._refined(called, _rows(call, part, batch), name, start)
             if refined.any():
                 call[name] = self._moved(sample, refined, timestep)
                 unconditional = self._unconditional(called, call, images, batch) if parts == 2 else None
         call = _rows(call, part, batch)
-        seen = Layers({}) if role is Role.PARTS else self.layers
-        observer = AttentionObserver(denoiser, seen, graph=role is Role.GUIDED)
+        observer = AttentionObserver(denoiser, self.layers if visit.seen else Layers({}), graph=visit.guided)
         observer.__enter__()
-        call[name] = call[name].detach().requires_grad_(role is Role.GUIDED)
-        self._pending = Pending(observer, call[name], timestep, index, role, half, unconditional, refined)
+        call[name] = call[name].detach().requires_grad_(visit.guided)
+        self._pending = Pending(visit, observer, call[name], timestep, half, unconditional, refined)
         return (), call
 
     def _after(self, called: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -228,9 +235,13 @@ class Guidance:
         pending.observer.__exit__(None, None, None)
         if output is None:  # the forward raised; its error is on its way
             return None
+        if pending.visit.seen and not pending.visit.guided:
+            self._look(pending)
+        if not pending.visit.in_parts:
+            return None
         conditional = _prediction(output).detach()
         parts = [conditional] if pending.unconditional is None else [pending.unconditional, conditional]
-        if pending.role is Role.PARTS:
+        if not pending.visit.guided:
             return _with_prediction(output, torch.cat(parts))
         correction = self._correction(pending, conditional)
         if pending.refined is not None:
@@ -328,6 +339,13 @@ class Guidance:
         self._record(pending, scored.images, gradient, correction, finite)
         return correction
 
+    def _look(self, pending: Pending) -> None:
+        """Record what a call shows that nothing is added to."""
+        with torch.no_grad(), torch.autocast(pending.sample.device.type, enabled=False):
+            scored = self._scored(pending)
+        nothing = torch.zeros_like(pending.sample)
+        self._record(pending, scored.images, nothing, nothing, scored.finite)
+
     def _scored(self, pending: Pending) -> Scored:
         return self.losses(pending.observer, self.scenes, self.bindings, pending.sample)
 
@@ -342,9 +360,7 @@ class Guidance:
 
     def _needed(self, scored: Scored, pending: Pending) -> Tensor:
         """Share of the full correction that each image still needs, in [0, 1]."""
-        if pending.role is not Role.GUIDED:
-            return torch.zeros(len(scored.images), device=scored.total.device)
-        unfinished = ~self._finished(scored, pending.index)
+        unfinished = ~self._finished(scored, pending.visit.index)
         if self.config.mode == "relative" and self.config.settle:
             return scored.unmet(self.config.settle_margin) * unfinished
         return unfinished.float()
@@ -393,10 +409,10 @@ class Guidance:
             replace(image, gradient_norm=before, correction_norm=after, skipped=not ok) if image else None
             for image, (before, after, ok) in zip(images, sizes, strict=True)
         ]
-        self.trace.steps.append(Step(pending.index, pending.timestep, tuple(rows)))
+        self.trace.steps.append(Step(pending.visit.index, pending.timestep, tuple(rows)))
 
-    def _step(self, timestep: float) -> tuple[int, Role] | None:
-        """Number of this sampling step and what is done with it; None where it is left alone.
+    def _visit(self, timestep: float) -> Visit | None:
+        """What is done with the call at a timestep; None where it is left alone.
 
         Keyed on the timestep, since some schedulers call more than once a step, and counted from the first step that runs:
         image to image runs the schedule's last part, SDXL's base before a refiner its first.
@@ -411,11 +427,10 @@ class Guidance:
         begun = math.ceil(start * run)
         in_turn = guides and start <= index / run < stop and (index - begun) % self.config.every == 0
         finished = self._held is not None and bool(self._has_finished(self._held).all())
-        if in_turn and not finished:
-            return index, Role.GUIDED
-        if self.watched or (self.config.best_of > 1 and index == min(math.ceil(RANKED * run), run - 1)):
-            return index, Role.SEEN
-        return (index, Role.PARTS) if in_turn else None
+        ranked = self.config.best_of > 1 and index == min(math.ceil(RANKED * run), run - 1)
+        guided = in_turn and not finished
+        seen = guided or ranked or self.watched
+        return Visit(index, guided, in_turn, seen) if in_turn or seen else None
 
     def _schedule(self, timestep: float) -> Tensor:
         """Timesteps of the steps that this generation runs; found anew when the scheduler has new ones."""

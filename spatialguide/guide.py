@@ -342,7 +342,7 @@ class SpatialGuide:
             scene: scenes made by hand instead of parsed ones.
             guided: False draws what the plain pipeline draws from the same seeds.
             watch: look at every step, guided or not, and keep the objects' attention maps in the trace: for the result's
-                `attention_sheet` and `attention_frames`. Pixels may differ in their last bit from those of an unwatched image.
+                `attention_sheet` and `attention_frames`. It changes no pixel.
             progress: show the pipeline's progress bar.
             on_step: called with (steps done, steps in all) after every sampling step.
 
@@ -371,7 +371,7 @@ class SpatialGuide:
         trace = picked([trace for _, trace in drawn], chosen)
         guides = guided and self.config.guidance.strength > 0
         metadata = [
-            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guides and _was_seen(trace, i), watch)
+            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guides and _was_seen(trace, i))
             for i, n in enumerate(chosen)
         ]
         return Result(images, scenes, trace, metadata)
@@ -417,13 +417,12 @@ class SpatialGuide:
             "height": config.height or usual.height,
         }
 
-    def _metadata(self, scene: Scene, seed: int, guided: bool, watched: bool) -> dict[str, Any]:
+    def _metadata(self, scene: Scene, seed: int, guided: bool) -> dict[str, Any]:
         return {
             "spatialguide": version("spatialguide"),
             "prompt": scene.prompt,
             "seed": seed,
             "guided": guided,
-            "watched": watched,
             "settings": self._settings(),
             "scene": scene.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),

@@ -57,11 +57,13 @@ class AttentionObserver:
         denoiser: the module that holds the layers.
         layers: module names by level.
         graph: whether the maps are to be differentiated.
+        first: row of the first image in what the denoiser receives; those before it are its unconditional part.
     """
 
     denoiser: nn.Module
     layers: Layers
     graph: bool = True
+    first: int = 0
     _captures: dict[str, _Capture] = field(default_factory=dict)
     _handles: list[Any] = field(default_factory=list)
     _grad_before: bool = False
@@ -106,7 +108,7 @@ class AttentionObserver:
         """Object maps of the images `rows` of the batch, which share the token positions `tokens`.
 
         Args:
-            rows: images of one scene within the observed batch.
+            rows: images of one scene, counted from `first`.
             tokens: positions per object, from `spatialguide.binding.bind`.
             size: (height, width) of the denoiser's sample, from which each layer's grid follows.
 
@@ -115,6 +117,7 @@ class AttentionObserver:
             BindingError: a token lies beyond the text that the layer sees.
         """
         found = {}
+        rows = slice(self.first + rows.start, self.first + rows.stop)
         for name, capture in self._captures.items():
             query, key = capture.query, capture.key
             if query is None or key is None or (capture.joint and capture.image_key is None):

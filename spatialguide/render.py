@@ -42,7 +42,7 @@ def replay(
     try:
         config = GuideConfig.model_validate(found["config"])
         scene, seed = Scene.model_validate(found["scene"]), int(found["seed"])
-        was_guided, watched = bool(found["guided"]), bool(found.get("watched", False))
+        was_guided = bool(found["guided"])
     except (KeyError, TypeError, ValueError) as error:
         made = found.get("spatialguide", "another version")
         raise OutputError(f"'{source}' was made by spatialguide {made}, which this version cannot replay") from error
@@ -55,7 +55,6 @@ def replay(
         seed=seed,
         scene=scene,
         guided=was_guided if guided is None else guided,
-        watch=watched,
         on_step=partial(say, "drawing"),
     )
     picture = enlarged(result.images[0])[0]
