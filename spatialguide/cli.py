@@ -174,6 +174,8 @@ def replay(
         words = {True: "the same pixels", False: "other pixels", None: "not compared: the picture holds more than the image"}
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
         out.print(f"  {words[report['identical']]}", highlight=False)
+        for name, (then, now) in report["changed"].items():
+            out.print(f"  drawn with {name} {then or '(none)'}; here is {now or '(none)'}", highlight=False)
 
 
 @app.command()

@@ -25,6 +25,7 @@ from spatialguide.marks import is_marked
 from spatialguide.prompts import Parsed, PromptReader
 from spatialguide.registry import Registry, default_registry
 from spatialguide.scene import Scene
+from spatialguide.versions import versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -420,6 +421,7 @@ class SpatialGuide:
     def _metadata(self, scene: Scene, seed: int, guided: bool) -> dict[str, Any]:
         return {
             "spatialguide": version("spatialguide"),
+            "versions": versions(self._distributions(scene)),
             "prompt": scene.prompt,
             "seed": seed,
             "guided": guided,
@@ -427,6 +429,12 @@ class SpatialGuide:
             "scene": scene.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),
         }
+
+    def _distributions(self, scene: Scene) -> set[str]:
+        """Of the plugins that had a part in an image of this scene."""
+        used = [("backends", self.config.backend), ("parsers", self.config.parser)]
+        used += [("losses", name) for name in self.losses] + [("relations", edge.predicate) for edge in scene.relations]
+        return {self.registry.origin(kind, name).distribution for kind, name in used}
 
     def unknown_objects(self, scenes: Iterable[Scene]) -> list[str]:
         """Objects that the backend says it cannot draw; none where it names no vocabulary."""

@@ -6,9 +6,10 @@ objects' maps at every step. Pictures are Pillow images, curves a matplotlib fig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
@@ -50,40 +51,46 @@ def overlay(image: Image.Image, maps: Sequence[ObjectMap], colours: Sequence[str
     return Image.fromarray(shown.round().astype(np.uint8))
 
 
-def attention_sheet(image: Image.Image, trace: Trace, scene: Scene, number: int = 0, columns: int = 6) -> Image.Image:
-    """A contact sheet: a row for each object, a column for each of some steps, and the image itself at the end.
+def attention_sheet(
+    image: Image.Image, trace: Trace, scene: Scene, number: int = 0, columns: int = 7, steps: int | None = None
+) -> Image.Image:
+    """A contact sheet: a row for each object, a column for each step, and the image itself at the end. Long ones go on below.
 
     Args:
         image: the finished image.
         trace: watched.
         scene: of the image.
         number: which image of the batch it is.
-        columns: at most so many steps, the first and the last among them.
+        columns: at most so many beside each other.
+        steps: at most so many steps, the first and the last among them; all by default.
 
     Raises:
         PictureError: the trace holds no maps of this image.
     """
-    watched = _watched(trace, number)
-    chosen = [watched[i] for i in np.unique(np.linspace(0, len(watched) - 1, columns).round().astype(int))]
+    seen = _watched(trace, number)
+    chosen = seen if steps is None else [seen[i] for i in np.unique(np.linspace(0, len(seen) - 1, steps).round().astype(int))]
     names = [scene.name(index) for index in range(len(scene.objects))]
     picture = _thumbnail(image)
+    cells = []
+    for step, shown in chosen:
+        rows = [overlay(picture, [values], [colour_of(row)]) for row, values in enumerate(shown.maps)]
+        cells.append((f"step {step + 1}", rows))
+    cells.append(("image", [picture] * len(names)))
     font = ImageFont.load_default(size=14)
     label = max((round(font.getlength(name)) for name in names), default=0) + 2 * _GAP
-    width, height = picture.size
-    size = (label + (len(chosen) + 1) * (width + _GAP), _LINE + len(names) * (height + _GAP))
-    canvas = Image.new("RGB", size, "white")
+    width, height = picture.width + _GAP, picture.height + _GAP
+    columns = min(columns, len(cells))
+    band = _LINE + len(names) * height
+    canvas = Image.new("RGB", (label + columns * width, math.ceil(len(cells) / columns) * band), "white")
     draw = ImageDraw.Draw(canvas)
-    for place, (step, seen) in enumerate(chosen):
-        left = label + place * (width + _GAP)
-        draw.text((left, 3), f"step {step + 1}", fill="#444444", font=font)
-        for row in range(len(names)):
-            canvas.paste(overlay(picture, [seen.maps[row]], [colour_of(row)]), (left, _LINE + row * (height + _GAP)))
-    left = label + len(chosen) * (width + _GAP)
-    draw.text((left, 3), "image", fill="#444444", font=font)
-    for row, name in enumerate(names):
-        top = _LINE + row * (height + _GAP)
-        draw.text((_GAP, top + height // 2), name, fill=colour_of(row), font=font, anchor="lm")
-        canvas.paste(picture, (left, top))
+    for place, (title, rows) in enumerate(cells):
+        left, top = label + place % columns * width, place // columns * band
+        draw.text((left, top + 3), title, fill="#444444", font=font)
+        for row, cell in enumerate(rows):
+            canvas.paste(cell, (left, top + _LINE + row * height))
+            if place % columns == 0:
+                middle = top + _LINE + row * height + picture.height // 2
+                draw.text((_GAP, middle), names[row], fill=colour_of(row), font=font, anchor="lm")
     return canvas
 
 
@@ -123,11 +130,11 @@ def attention_frames(image: Image.Image, trace: Trace, scene: Scene, number: int
     return frames
 
 
-def save_gif(frames: Sequence[Image.Image], path: str | Path, milliseconds: int = 250) -> None:
-    """Write an endless animation; its last frame stays four times as long."""
+def save_gif(frames: Sequence[Image.Image], path: str | Path | IO[bytes], milliseconds: int = 250) -> None:
+    """Write an endless animation as a GIF; its last frame stays four times as long."""
     first, *others = frames
     lasting = [milliseconds] * len(others) + [4 * milliseconds]
-    first.save(path, save_all=True, append_images=others, duration=lasting, loop=0)
+    first.save(path, format="GIF", save_all=True, append_images=others, duration=lasting, loop=0)
 
 
 def trace_figure(trace: Trace, image: int = 0, names: Sequence[str] = ()) -> Figure:

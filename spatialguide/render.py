@@ -30,8 +30,8 @@ def replay(
         guided: draw it guided or not; by default as it was.
 
     Returns:
-        JSON-ready report: output, description, metadata, and whether the pixels are the same (None where the picture holds
-        more than the image, as comparisons do).
+        JSON-ready report: output, description, metadata, whether the pixels are the same (None where the picture holds more
+        than the image, as comparisons do), and the libraries and plugins that have another version now: {name: [then, now]}.
 
     Raises:
         OutputError: the picture carries no metadata that this version can read, or the output cannot be written.
@@ -68,7 +68,14 @@ def replay(
         "description": scene.describe(),
         "metadata": result.metadata[0],
         "identical": same,
+        "changed": _changed(found.get("versions", {}), result.metadata[0]["versions"]),
     }
+
+
+def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, list[str | None]]:
+    """Versions that differ. Pictures of versions before 0.1 name none."""
+    names = sorted({*then, *now}) if then else ()
+    return {name: [then.get(name), now.get(name)] for name in names if then.get(name) != now.get(name)}
 
 
 def render(

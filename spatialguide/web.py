@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -342,7 +343,8 @@ def make_page(studio: Studio) -> gradio.Blocks:
         step = gr.Slider(1, 2, value=1, step=1, label="Attention at step", interactive=True, visible=False, elem_id="step")
         with gr.Row():
             unguided_maps, guided_maps = (gr.HTML(elem_id=f"{name}-maps") for name in ("unguided", "guided"))
-        with gr.Accordion("Curves, code and configuration", open=False):
+        with gr.Accordion("All steps, curves, code and configuration", open=False):
+            sheet = gr.HTML(elem_id="sheet")
             curves = gr.HTML(elem_id="curves")
             with gr.Row():
                 code = gr.Code(language="python", label="Python", interactive=False, elem_id="code")
@@ -370,10 +372,10 @@ def make_page(studio: Studio) -> gradio.Blocks:
             try:
                 drawing = studio.draw(wish, lambda what, done, total: progress((done, total), desc=what))
             except SpatialGuideError as error:
-                return [_message(str(error), fault=True), *[gr.skip()] * 9]
+                return [_message(str(error), fault=True), *[gr.skip()] * 10]
             except Exception as error:  # out of memory, a side that the model cannot draw: the page stays up
                 logging.getLogger(__name__).exception("drawing failed")
-                return [_message(f"This could not be drawn: {type(error).__name__}: {error}", fault=True), *[gr.skip()] * 9]
+                return [_message(f"This could not be drawn: {type(error).__name__}: {error}", fault=True), *[gr.skip()] * 10]
             prompt_text = drawing.guided.scene.prompt
             return [
                 "".join(map(_message, [f"Drawn with seed {wish.seed}.", *drawing.notes])),
@@ -382,6 +384,7 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 drawing,
                 gr.update(maximum=max(2, drawing.steps), value=max(1, drawing.steps), visible=drawing.steps > 0),
                 *maps(drawing, drawing.steps),
+                _sheet(drawing),
                 _curves(drawing),
                 drawing.code,
                 drawing.config,
@@ -400,7 +403,7 @@ def make_page(studio: Studio) -> gradio.Blocks:
             [go.click, prompt.submit],
             draw,
             [prompt, relations, was_read, preset, backend, terms, strength, steps, side, seed],
-            [status, unguided, guided, drawn, step, unguided_maps, guided_maps, curves, code, config],
+            [status, unguided, guided, drawn, step, unguided_maps, guided_maps, sheet, curves, code, config],
             concurrency_limit=1,
             show_progress_on=[status],
         )
@@ -468,6 +471,8 @@ _LIVE = """() => { for (const id of ["status", "understood"])
 _CSS = """
 figure.drawn { margin: 0; text-align: center }
 figure.drawn img { width: 100%; max-width: 420px; border-radius: 8px; margin: 0 auto; display: block }
+figure.sheet { margin: 0 0 1em }
+figure.sheet img { width: 100% }
 figure.drawn figcaption { font-size: 0.95rem; margin-top: 4px }
 .scene svg { width: 100%; height: auto; max-height: 220px; color: inherit }
 p.fault { color: #b00020; font-weight: 600 }
@@ -498,7 +503,7 @@ def _empty(name: str) -> str:
 
 def _figure(image: Image.Image, title: str, alt: str, metadata: dict[str, Any] | None = None) -> str:
     """metadata: what the PNG is to carry, with a link to save it."""
-    source = f"data:image/png;base64,{base64.b64encode(png_bytes(enlarged(image)[0], metadata)).decode()}"
+    source = _data("image/png", png_bytes(enlarged(image)[0], metadata))
     link = f' · <a download="{title}.png" href="{source}">save the {title} image</a>' if metadata else ""
     words = html.escape(f"{title}: {alt}")
     return f'<figure class="drawn"><img src="{source}" alt="{words}"><figcaption>{title}{link}</figcaption></figure>'
@@ -512,9 +517,28 @@ def _maps(result: Result, step: int, name: str) -> str:
     return _figure(frames[at - 1], f"{name}, attention at step {at}", result.scene.describe())
 
 
-def _curves(drawing: Drawing) -> str:
-    import io
+def _sheet(drawing: Drawing) -> str:
+    """The guided image's attention at every step, with links to save it and its animation."""
+    from spatialguide.pictures import save_gif
 
+    if not drawing.steps:
+        return ""
+    animation = io.BytesIO()
+    save_gif(drawing.guided.attention_frames(), animation)
+    source = _data("image/png", png_bytes(drawing.guided.attention_sheet()))
+    return (
+        f'<figure class="sheet"><img src="{source}" alt="attention to each object at every step of the guided image">'
+        f'<figcaption><a download="maps.png" href="{source}">save this sheet</a> · '
+        f'<a download="maps.gif" href="{_data("image/gif", animation.getvalue())}">save the animation</a></figcaption></figure>'
+    )
+
+
+def _data(kind: str, content: bytes) -> str:
+    """Content as an address that browsers show and save without asking anyone."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _curves(drawing: Drawing) -> str:
     if not drawing.steps:
         return ""
     try:
@@ -523,7 +547,5 @@ def _curves(drawing: Drawing) -> str:
         return _message(str(error))
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<img src="data:image/png;base64,{data}" alt="loss terms, correction and centroids over the steps" style="width:100%">'
-    )
+    source = _data("image/png", buffer.getvalue())
+    return f'<img src="{source}" alt="loss terms, correction and centroids over the steps" style="width:100%">'

@@ -322,7 +322,14 @@ def test_a_picture_is_drawn_again_from_what_it_carries(tmp_path: Path) -> None:
     assert run(app, ["generate", PROMPT, "-o", str(drawn), *options]).exit_code == 0
     report = json.loads(run(app, ["replay", str(drawn), "-o", str(again), "--json"]).stdout)
     assert report["identical"] is True
+    assert report["changed"] == {}
     assert read_metadata(again)["seed"] == read_metadata(drawn)["seed"]
+    # What was drawn with other versions says so.
+    metadata = read_metadata(drawn)
+    metadata["versions"]["torch"] = "1.0"
+    with Image.open(drawn) as picture:
+        save_png(picture, drawn, metadata)
+    assert "drawn with torch 1.0; here is " in run(app, ["replay", str(drawn), "-o", str(again)]).output
     assert run(app, ["replay", str(drawn), "-o", str(again)]).output.count("the same pixels") == 1
     plain = json.loads(run(app, ["replay", str(drawn), "-o", str(again), "--unguided", "--json"]).stdout)
     assert plain["identical"] is False

@@ -57,9 +57,12 @@ def test_what_is_watched_is_drawn_as_it_is_unwatched(watched: Result) -> None:
 
 def test_the_sheet_has_a_row_for_each_object_and_the_frames_one_for_each_step(watched: Result, tmp_path: Path) -> None:
     scene = watched.scene
-    sheets = [attention_sheet(watched.images[1], watched.trace, scene, 1, columns=columns) for columns in (2, 3)]
-    assert sheets[0].width < sheets[1].width
-    assert sheets[0].height == sheets[1].height > 2 * 160
+    sheets = [attention_sheet(watched.images[1], watched.trace, scene, 1, columns=columns) for columns in (5, 3)]
+    # Four steps and the image: one band of five, or two of three.
+    assert sheets[0].width > 5 * 160 > sheets[1].width > 3 * 160
+    assert 2 * sheets[0].height == sheets[1].height > 4 * 160
+    some = attention_sheet(watched.images[1], watched.trace, scene, 1, steps=2)
+    assert (some.width < sheets[1].width + 10, some.height) == (True, sheets[0].height)
     frames = attention_frames(watched.images[1], watched.trace, scene, 1)
     assert len(frames) == 4
     save_gif(frames, tmp_path / "maps.gif")

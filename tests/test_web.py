@@ -191,8 +191,13 @@ def test_type_generate_and_see_both_images(page: Any) -> None:
     page.press("#step input[type=number]", "Tab")
     page.wait_for_selector("#guided-maps img[alt*='step 1']")
     page.wait_for_selector("#unguided-maps img[alt*='step 1']")
-    page.click("text=Curves, code and configuration")
+    page.click("text=All steps, curves, code and configuration")
     page.wait_for_selector("#curves img")
+    sheet, animation = (link.get_attribute("href") for link in page.query_selector_all("#sheet a[download]"))
+    for link, form in ((sheet, "PNG"), (animation, "GIF")):
+        with Image.open(io.BytesIO(base64.b64decode(link.partition(",")[2]))) as saved:
+            assert saved.format == form
+    assert saved.n_frames == 3
     assert "SpatialGuide(" in page.inner_text("#code")
 
 

@@ -15,7 +15,6 @@ import platform
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from PIL import Image
 
 from spatialguide.errors import EvaluationError, OutputError, RunWarning
 from spatialguide.files import write_text
+from spatialguide.versions import versions
 
-_LIBRARIES = ("spatialguide", "torch", "diffusers", "transformers", "spacy", "numpy")
 _DRAFT = ".tmp"
 
 
@@ -163,7 +162,7 @@ def _environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        **{name: version(name) for name in _LIBRARIES},
+        **versions(),
     }
 
 
