@@ -50,7 +50,7 @@ class Outcome:
 
     Attributes:
         status: "done" or "failed"; error says why.
-        key: content address: hash of prompt, scene, seed, configuration and version. Empty for what was not drawn.
+        key: content address: hash of prompt, scene, seed, configuration and versions. Empty for what was not drawn.
         png: the image as a file with its metadata; None for what was not drawn.
         seconds: of its batch, shared out. steps: sampling steps of its batch. skipped: guided steps that were left uncorrected.
     """
