@@ -42,6 +42,10 @@ class GuidanceConfig(BaseModel):
     clip: float | None = Field(default=None, gt=0)
     """Largest correction from one gradient, as a fraction of what classifier-free guidance adds; null sets no limit."""
 
+    rescale: bool = False
+    """Keep mean and standard deviation of every channel of the prediction as they are without the correction, so that colours
+    stay as they are."""
+
     window: tuple[float, float] = (0.0, 0.4)
     """Part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on."""
 

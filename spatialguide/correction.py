@@ -99,6 +99,28 @@ def clipped(correction: Tensor, limit: Tensor) -> Tensor:
     return scale * correction
 
 
+def rescaled(correction: Tensor, conditional: Tensor, unconditional: Tensor | None, guidance_scale: float = 1.0) -> Tensor:
+    """The correction that leaves mean and standard deviation of every image's channels as the prediction has them without it.
+
+    A correction adds to the prediction's size, which shows as burnt colours and blotches. As the rescaling of classifier-free
+    guidance does (Lin et al., arXiv 2305.08891, section 3.4), but channel by channel, and with the mean.
+
+    Args:
+        correction: (images, channels, height, width); a zero correction stays zero.
+        conditional, unconditional: the denoiser's two predictions, which the pipeline will combine.
+        guidance_scale: of classifier-free guidance.
+    """
+    combined = conditional.float()
+    if unconditional is not None:
+        combined = unconditional.float() + guidance_scale * (combined - unconditional.float())
+    corrected = combined + correction
+    kept, mean = combined.std(dim=(2, 3), keepdim=True), combined.mean(dim=(2, 3), keepdim=True)
+    share = kept / corrected.std(dim=(2, 3), keepdim=True).clamp(min=1e-12)
+    # corrected, brought to the kept mean and deviation, less what was there before.
+    centred: Tensor = correction - correction.mean(dim=(2, 3), keepdim=True)
+    return (share - 1) * (combined - mean) + share * centred
+
+
 def noise_shift(correction: Tensor, prediction_type: str, alpha: float) -> Tensor:
     """-sigma delta: how far a sample moves when the noise in it is corrected by delta, its noise level unchanged.
 

@@ -30,6 +30,7 @@ from spatialguide.correction import (
     paper_correction,
     prediction_type_of,
     relative_correction,
+    rescaled,
     signal_rate,
 )
 from spatialguide.errors import UnsupportedPipelineError
@@ -333,6 +334,8 @@ class Guidance:
         finite = scored.finite & gradient.flatten(1).isfinite().all(dim=1)
         gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, torch.zeros_like(gradient))
         correction = self._scaled(gradient, pending, conditional) * needed.view(-1, 1, 1, 1)
+        if self.config.rescale:
+            correction = rescaled(correction, *self._parts(pending, conditional))
         # Last of all, so that nothing that is not finite gets past it: a finite gradient can be scaled beyond all numbers.
         finite = finite & correction.flatten(1).isfinite().all(dim=1)
         correction = torch.where(finite.view(-1, 1, 1, 1), correction, torch.zeros_like(correction))

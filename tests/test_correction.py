@@ -12,6 +12,7 @@ from spatialguide.correction import (
     norms,
     paper_correction,
     relative_correction,
+    rescaled,
     signal_rate,
 )
 from spatialguide.errors import UnsupportedPipelineError
@@ -102,3 +103,15 @@ def test_signal_rate_agrees_between_schedulers() -> None:
 def test_signal_rate_needs_a_noise_table() -> None:
     with pytest.raises(UnsupportedPipelineError, match="use mode 'relative'"):
         signal_rate(object(), 3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 7.5])
+def test_a_rescaled_correction_keeps_mean_and_deviation_of_every_channel(scale: float) -> None:
+    combined = NOISE + scale * (X0 - NOISE)
+    added = combined + rescaled(3 * GRADIENT + 1, X0, NOISE, scale)
+    torch.testing.assert_close(added.mean(dim=(2, 3)), combined.mean(dim=(2, 3)))
+    torch.testing.assert_close(added.std(dim=(2, 3)), combined.std(dim=(2, 3)))
+    assert (added - combined).norm() > GRADIENT.norm()
+    # Nothing stays nothing, to the last bit, also beside other images, and for a prediction without any detail.
+    assert not rescaled(torch.zeros_like(X0), X0, NOISE, scale).any()
+    assert not rescaled(torch.zeros_like(X0), torch.ones_like(X0), None).any()

@@ -441,6 +441,24 @@ def test_clipping_bounds_the_papers_correction_by_what_guidance_adds(random_pipe
     assert norms["small"] == norms["small, clipped"] > 0
 
 
+def test_rescaling_keeps_what_the_pipeline_combines_in_its_bounds(random_pipeline: StableDiffusionPipeline) -> None:
+    """What the first guided step predicts, combined as the pipeline does, has the channels' deviations of the plain one."""
+    found = {}
+    outputs: list[torch.Tensor] = []
+    for name, settings in {"plain": {"strength": 0}, "loud": {"strength": 3}, "kept": {"strength": 3, "rescale": True}}.items():
+        outputs.clear()
+        with guide(settle=False, **settings).attach(random_pipeline, PROMPT, scene=SCENE):
+            # After guidance's own hook, so that it sees what the pipeline gets.
+            handle = random_pipeline.unet.register_forward_hook(lambda module, inputs, output: outputs.append(output[0]))
+            draw(random_pipeline)
+            handle.remove()
+        first = next(output for output in outputs if output.shape[0] == 2)
+        unconditional, conditional = first.float().chunk(2)
+        found[name] = (unconditional + random_pipeline.guidance_scale * (conditional - unconditional)).std(dim=(2, 3))
+    torch.testing.assert_close(found["kept"], found["plain"], rtol=1e-3, atol=0)
+    assert (found["loud"] > 1.02 * found["plain"]).all()
+
+
 def test_refinement_asks_the_denoiser_again_where_its_corrections_led(random_pipeline: StableDiffusionPipeline) -> None:
     """Against guided calls without refinement: eps'(x - sigma c) + c + c', c and c' the corrections here and there."""
     pipeline = random_pipeline
