@@ -432,9 +432,10 @@ class SpatialGuide:
 
     def _distributions(self, scene: Scene) -> set[str]:
         """Of the plugins that had a part in an image of this scene."""
-        used = [("backends", self.config.backend), ("parsers", self.config.parser)]
-        used += [("losses", name) for name in self.losses] + [("relations", edge.predicate) for edge in scene.relations]
-        return {self.registry.origin(kind, name).distribution for kind, name in used}
+        used = {("backends", self.config.backend), ("parsers", self.config.parser)}
+        used |= {("losses", name) for name in self.losses} | {("relations", edge.predicate) for edge in scene.relations}
+        # What is not installed had no part: an unguided image needs no terms.
+        return {item.distribution for item in self.registry if (item.kind, item.name) in used}
 
     def unknown_objects(self, scenes: Iterable[Scene]) -> list[str]:
         """Objects that the backend says it cannot draw; none where it names no vocabulary."""

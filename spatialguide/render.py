@@ -73,7 +73,7 @@ def replay(
 
 
 def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, list[str | None]]:
-    """Versions that differ. Pictures of versions before 0.1 name none."""
+    """Versions that differ. Pictures drawn before these were kept name none."""
     names = sorted({*then, *now}) if then else ()
     return {name: [then.get(name), now.get(name)] for name in names if then.get(name) != now.get(name)}
 
