@@ -36,24 +36,24 @@ class GuidanceConfig(BaseModel):
     """What `strength` is a multiple of: "relative" of what classifier-free guidance adds, guidance_scale * ||eps_cond -
     eps_uncond||; "paper" of the loss gradient, as InfSplign's eta."""
 
-    strength: float = Field(default=1.4, ge=0)
+    strength: float = Field(default=2.0, ge=0)
     """How strong a correction is, see `mode`. 0 switches guidance off."""
 
     clip: float | None = Field(default=None, gt=0)
     """Largest correction from one gradient, as a fraction of what classifier-free guidance adds; null sets no limit."""
 
-    rescale: bool = False
+    rescale: bool = True
     """Keep mean and standard deviation of every channel of the prediction as they are without the correction, so that colours
     stay as they are."""
 
-    window: tuple[float, float] = (0.0, 0.4)
+    window: tuple[float, float] = (0.0, 0.5)
     """Part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on."""
 
     map_size: int | None = Field(default=None, ge=4)
     """Side to which maps are resized (anti-aliased) before the statistics, as the paper does; null keeps each layer's own
     resolution."""
 
-    settle: bool = False
+    settle: bool = True
     """In mode "relative", scale the correction by how far the worst relation is from holding with `settle_margin`, so that it
     fades out once the scene is right."""
 
@@ -152,9 +152,9 @@ class GuideConfig(BaseModel):
 #: 2512.17851): eta 1000 on every step, maps resized to 64x64, DDPM with trailing spacing, 50 steps, CFG 7.5.
 PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {},
-    "strong": {"guidance": {"strength": 2.5, "window": (0.0, 0.5)}},
+    "strong": {"guidance": {"strength": 3.0, "window": (0.0, 0.6), "settle": False}},
     "fast": {
-        "guidance": {"strength": 2.0, "settle": True, "patience": 1, "window": (0.0, 0.2)},
+        "guidance": {"patience": 1, "window": (0.0, 0.2)},
         "losses": {name: {} for name in ("alignment", "presence", "balance")},
     },
     "paper": {
@@ -167,6 +167,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "strength": 1000.0,
             "window": (0.0, 1.0),
             "map_size": 64,
+            "rescale": False,
             "settle": False,
             "patience": None,
             "layers_per_level": None,

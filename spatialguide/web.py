@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,11 @@ class Drawing:
     def steps(self) -> int:
         """How many steps were watched; 0 where the prompt has no relation."""
         return len(self.guided.trace.seen(0))
+
+    @cached_property
+    def frames(self) -> tuple[list[Image.Image], list[Image.Image]]:
+        """Attention over the steps, of the unguided image and of the guided one."""
+        return self.unguided.attention_frames(), self.guided.attention_frames()
 
 
 @dataclass
@@ -393,7 +398,8 @@ def make_page(studio: Studio) -> gradio.Blocks:
         def maps(drawing: Drawing | None, at: float) -> tuple[str, str]:
             if drawing is None or not drawing.steps:
                 return "", ""
-            return _maps(drawing.unguided, int(at), "unguided"), _maps(drawing.guided, int(at), "guided")
+            unguided, guided = drawing.frames
+            return _maps(drawing, unguided, int(at), "unguided"), _maps(drawing, guided, int(at), "guided")
 
         # What is answered at once does not wait behind drawings, nor count among them.
         light: dict[str, Any] = {"show_progress": "hidden", "queue": False}
@@ -509,12 +515,9 @@ def _figure(image: Image.Image, title: str, alt: str, metadata: dict[str, Any] |
     return f'<figure class="drawn"><img src="{source}" alt="{words}"><figcaption>{title}{link}</figcaption></figure>'
 
 
-def _maps(result: Result, step: int, name: str) -> str:
-    from spatialguide.pictures import attention_frames
-
-    frames = attention_frames(result.images[0], result.trace, result.scene)
+def _maps(drawing: Drawing, frames: Sequence[Image.Image], step: int, name: str) -> str:
     at = min(step, len(frames))
-    return _figure(frames[at - 1], f"{name}, attention at step {at}", result.scene.describe())
+    return _figure(frames[at - 1], f"{name}, attention at step {at}", drawing.guided.scene.describe())
 
 
 def _sheet(drawing: Drawing) -> str:
@@ -524,7 +527,7 @@ def _sheet(drawing: Drawing) -> str:
     if not drawing.steps:
         return ""
     animation = io.BytesIO()
-    save_gif(drawing.guided.attention_frames(), animation)
+    save_gif(drawing.frames[1], animation)
     source = _data("image/png", png_bytes(drawing.guided.attention_sheet()))
     return (
         f'<figure class="sheet"><img src="{source}" alt="attention to each object at every step of the guided image">'

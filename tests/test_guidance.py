@@ -433,7 +433,9 @@ def test_clipping_bounds_the_papers_correction_by_what_guidance_adds(random_pipe
         "small": {"mode": "paper", "strength": 1e-3},
         "small, clipped": {"mode": "paper", "strength": 1e-3, "clip": 0.5},
     }.items():
-        with guide(settle=False, window=(0.0, 0.25), **settings).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+        with guide(settle=False, rescale=False, window=(0.0, 0.25), **settings).attach(
+            random_pipeline, PROMPT, scene=SCENE
+        ) as trace:
             draw(random_pipeline)
         norms[name] = trace.steps[0].images[0].correction_norm
     assert norms["paper"] > 10 * norms["clipped"]
@@ -445,9 +447,9 @@ def test_rescaling_keeps_what_the_pipeline_combines_in_its_bounds(random_pipelin
     """What the first guided step predicts, combined as the pipeline does, has the channels' deviations of the plain one."""
     found = {}
     outputs: list[torch.Tensor] = []
-    for name, settings in {"plain": {"strength": 0}, "loud": {"strength": 3}, "kept": {"strength": 3, "rescale": True}}.items():
+    for name, strength, rescale in (("plain", 0, False), ("loud", 3, False), ("kept", 3, True)):
         outputs.clear()
-        with guide(settle=False, **settings).attach(random_pipeline, PROMPT, scene=SCENE):
+        with guide(settle=False, strength=strength, rescale=rescale).attach(random_pipeline, PROMPT, scene=SCENE):
             # After guidance's own hook, so that it sees what the pipeline gets.
             handle = random_pipeline.unet.register_forward_hook(lambda module, inputs, output: outputs.append(output[0]))
             draw(random_pipeline)

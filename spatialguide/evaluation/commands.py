@@ -116,7 +116,7 @@ def bench_run(
 def bench_sweep(
     name: NameArgument = "visor",
     option: BenchmarkOption = None,
-    strengths: Annotated[str, typer.Option(help="Strengths, separated by commas; 0 is always there.")] = "0.35,0.7,1.4,2.8,5.6",
+    strengths: Annotated[str, typer.Option(help="Strengths, separated by commas; 0 is always there.")] = "0.5,1,2,4,8",
     prompts: PromptsOption = 24,
     images: ImagesOption = 4,
     batch: BatchOption = 4,

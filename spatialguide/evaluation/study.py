@@ -20,9 +20,9 @@ from spatialguide.registry import Registry
 BASELINE = "unguided"
 GUIDED = "guided"
 Kind = Literal["benchmark", "sweep", "ablation"]
-STRENGTHS = (0.35, 0.7, 1.4, 2.8, 5.6)
+STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
 #: Windows that an ablation tries: ever longer ones from the noisiest step on, and one without the first fifth.
-WINDOWS = ((0.0, 0.1), (0.0, 0.2), (0.0, 0.3), (0.0, 0.4), (0.0, 0.6), (0.0, 1.0), (0.2, 0.5))
+WINDOWS = ((0.0, 0.1), (0.0, 0.2), (0.0, 0.3), (0.0, 0.5), (0.0, 0.7), (0.0, 1.0), (0.2, 0.7))
 GRIDS = ("terms", "levels", "activations", "windows", "strengths", "losses", "schedulers")
 #: The paper's strength (InfSplign, arXiv 2512.17851).
 ETA = 1000.0
@@ -229,13 +229,15 @@ def _windows(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
 def _strengths(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
     usual = GuidanceConfig() if config.guidance.mode == "paper" else config.guidance
     relative: dict[str, Any] = {"mode": "relative", "strength": usual.strength, "clip": None}
-    constant: dict[str, Any] = {"settle": False, "patience": None}
+    constant: dict[str, Any] = {"settle": False, "patience": None, "rescale": False}
     eta: dict[str, Any] = {**constant, "mode": "paper", "strength": ETA, "clip": None}
     always: dict[str, Any] = {"window": (0.0, 1.0)}
     settings: dict[str, dict[str, Any]] = {
         "relative, constant": {**relative, **constant},
-        "relative, fading": {**relative, "settle": True, "patience": None},
-        "relative, fading, stopped": {**relative, "settle": True, "patience": 2},
+        "relative, rescaled": {**relative, **constant, "rescale": True},
+        "relative, fading": {**relative, **constant, "settle": True},
+        "relative, fading, rescaled": {**relative, **constant, "settle": True, "rescale": True},
+        "relative, fading, rescaled, stopped": {**relative, "settle": True, "rescale": True, "patience": 2},
         f"eta {ETA:g}": eta,
         f"eta {ETA:g}, clipped": {**eta, "clip": usual.strength or None},
         f"eta {ETA:g}, every step": {**eta, **always},
@@ -245,7 +247,9 @@ def _strengths(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig
 
 
 def _losses(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:
-    return {name: config.model_copy(update={"losses": {name: TermConfig()}}) for name in sorted(registry.names("losses"))}
+    # Fading looks at relations, which half of the terms do not speak of.
+    constant = _with_guidance(config, settle=False, patience=None)
+    return {name: constant.model_copy(update={"losses": {name: TermConfig()}}) for name in sorted(registry.names("losses"))}
 
 
 def _schedulers(config: GuideConfig, registry: Registry) -> dict[str, GuideConfig]:

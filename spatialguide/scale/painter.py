@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -51,7 +52,7 @@ class Outcome:
     Attributes:
         status: "done" or "failed"; error says why.
         key: content address: hash of prompt, scene, seed, configuration and versions. Empty for what was not drawn.
-        png: the image as a file with its metadata; None for what was not drawn.
+        png: the image as a file with its metadata, perhaps still being encoded; None for what was not drawn.
         seconds: of its batch, shared out. steps: sampling steps of its batch. skipped: guided steps that were left uncorrected.
     """
 
@@ -60,7 +61,7 @@ class Outcome:
     key: str = ""
     error: str = ""
     description: str = ""
-    png: bytes | None = None
+    png: Future[bytes] | None = None
     seconds: float = 0.0
     steps: int = 0
     guided_steps: int = 0
@@ -84,6 +85,8 @@ class Painter:
 
             torch.set_num_threads(threads)
         self._config, self._batch = config, batch
+        # Large pictures take a good part of a second each: the next batch need not wait for that.
+        self._encoder = ThreadPoolExecutor(1, "encode")
         self.guide = SpatialGuide(config, registry=registry)
 
     def load(self) -> None:
@@ -153,7 +156,7 @@ class Painter:
                     DONE,
                     key=content_key(metadata),
                     description=each.scene.describe(),
-                    png=png_bytes(result.images[number], metadata),
+                    png=self._encoder.submit(png_bytes, result.images[number], metadata),
                     steps=metadata["settings"]["num_inference_steps"],
                     guided_steps=sum(step is not None and step.correction_norm > 0 for step in seen),
                     skipped=sum(step is not None and step.skipped for step in seen),

@@ -140,9 +140,7 @@ class Store:
             if drawn:
                 self._write(f"shards/{name}.tar", _tar(drawn))
         else:
-            for outcome in drawn:
-                assert outcome.png is not None
-                self._write(_place(outcome.key), outcome.png)
+            self._write_all({_place(outcome.key): _file(outcome) for outcome in drawn})
         rows = [self._row(outcome, name) for outcome in outcomes]
         counts = {"done": str(len(drawn)), "failed": str(len(outcomes) - len(drawn))}
         table = pa.Table.from_pylist(rows, schema=_schema({"digest": unit.digest, **counts}))
@@ -218,13 +216,23 @@ class Store:
         return bytes(self._files.cat_file(path)) if self._files.exists(path) else None
 
     def _write(self, name: str, content: bytes) -> None:
-        """Whole or not at all."""
-        path = self._path(name)
+        self._write_all({name: content})
+
+    def _write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Each whole or not at all; to a bucket many at once, since each takes the time of a round trip."""
         if not self.is_local:
-            self._files.pipe_file(path, content)
+            self._files.pipe({self._path(name): content for name, content in contents.items()})
             return
-        make_folder(Path(path).parent)
-        write_bytes(Path(path), content)
+        for name, content in contents.items():
+            path = Path(self._path(name))
+            make_folder(path.parent)
+            write_bytes(path, content)
+
+
+def _file(outcome: Outcome) -> bytes:
+    """The PNG of what was drawn."""
+    assert outcome.png is not None
+    return outcome.png.result()
 
 
 def _place(key: str) -> str:
@@ -241,13 +249,13 @@ def _tar(outcomes: Sequence[Outcome]) -> bytes:
     written = set()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as shard:
         for outcome in outcomes:
-            assert outcome.png is not None
             if outcome.key in written:
                 continue  # the same request twice is one sample
             written.add(outcome.key)
-            with Image.open(io.BytesIO(outcome.png)) as image:
+            png = _file(outcome)
+            with Image.open(io.BytesIO(png)) as image:
                 about = image.info[METADATA_KEY]
-            for suffix, content in (("png", outcome.png), ("txt", outcome.request.prompt.encode()), ("json", about.encode())):
+            for suffix, content in (("png", png), ("txt", outcome.request.prompt.encode()), ("json", about.encode())):
                 member = tarfile.TarInfo(f"{outcome.key}.{suffix}")
                 member.size = len(content)
                 shard.addfile(member, io.BytesIO(content))

@@ -60,15 +60,15 @@ def test_an_ablation_holds_every_subset_level_activation_and_window(registry: Re
     assert set(groups["losses"]) == set(registry.names("losses"))
     assert list(methods["losses: boxdiff"].config.losses) == ["boxdiff"]
     strengths = [methods[f"strengths: {name}"].config.guidance for name in groups["strengths"]]
-    assert len(set(strengths)) == len(strengths) == 7
+    assert len(set(strengths)) == len(strengths) == 9
     usual = make_config().guidance.strength
     paper = ablation_methods(make_config("paper"), registry, ["strengths"])
     assert paper["strengths: relative, constant"].config.guidance.strength == usual
     etas = [methods[f"strengths: {name}"].config.guidance for name in ("eta 1000", "eta 1000, clipped", "relative, constant")]
-    assert [(g.mode, g.strength, g.clip, g.settle) for g in etas] == [
-        ("paper", 1000, None, False),
-        ("paper", 1000, usual, False),
-        ("relative", usual, None, False),
+    assert [(g.mode, g.strength, g.clip, g.settle, g.rescale) for g in etas] == [
+        ("paper", 1000, None, False, False),
+        ("paper", 1000, usual, False, False),
+        ("relative", usual, None, False, False),
     ]
     coarse = methods["levels: coarse"].config.losses
     assert {tuple(term.options["levels"]) for term in coarse.values()} == {("coarse",)}
