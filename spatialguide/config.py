@@ -46,7 +46,7 @@ class GuidanceConfig(BaseModel):
     """Keep mean and standard deviation of every channel of the prediction as they are without the correction, so that colours
     stay as they are."""
 
-    window: tuple[float, float] = (0.0, 0.5)
+    window: tuple[float, float] = (0.0, 0.4)
     """Part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on."""
 
     map_size: int | None = Field(default=None, ge=4)

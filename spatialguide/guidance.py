@@ -52,7 +52,7 @@ _ATTACHED = "_spatialguide_attached"
 _LOSS_SCALE = 2.0**10
 #: Where in the sampling an image is looked at to be ranked, as a fraction: the layout is there by then, and the default's
 #: guidance over. Where the window is longer, the last guided step counts.
-RANKED = 0.5
+RANKED = 0.4
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ GUIDED = "guided"
 Kind = Literal["benchmark", "sweep", "ablation"]
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
 #: Windows that an ablation tries: ever longer ones from the noisiest step on, and one without the first fifth.
-WINDOWS = ((0.0, 0.1), (0.0, 0.2), (0.0, 0.3), (0.0, 0.5), (0.0, 0.7), (0.0, 1.0), (0.2, 0.7))
+WINDOWS = ((0.0, 0.1), (0.0, 0.2), (0.0, 0.3), (0.0, 0.4), (0.0, 0.6), (0.0, 1.0), (0.2, 0.6))
 GRIDS = ("terms", "levels", "activations", "windows", "strengths", "losses", "schedulers")
 #: The paper's strength (InfSplign, arXiv 2512.17851).
 ETA = 1000.0
