@@ -10,6 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -466,13 +467,18 @@ def _prompts(given: str | Iterable[str]) -> list[str]:
 
 def _first_seeds(seed: int | Sequence[int], images: int, tries: int) -> list[int]:
     """The seed of each image's first candidate."""
-    firsts = [seed + i * tries for i in range(images)] if isinstance(seed, int) else list(seed)
+    if isinstance(seed, Integral):
+        firsts = [int(seed) + i * tries for i in range(images)]
+    elif isinstance(seed, Sequence) and not isinstance(seed, str):
+        firsts = list(seed)
+    else:
+        raise PromptError(f"seed must be a whole number, or a list with one for each image, not {seed!r}")
     if len(firsts) != images:
-        raise PromptError(f"{images} images need as many seeds, not {len(firsts)}")
+        raise PromptError(f"{images} images need as many seeds, not {len(firsts)}: give one for each image, or a single number")
     for first in firsts:
-        if not isinstance(first, int) or not 0 <= first <= 2**63 - tries:
-            raise PromptError(f"seed must be between 0 and 2**63, not {first}")
-    return firsts
+        if not isinstance(first, Integral) or not 0 <= first <= 2**63 - tries:
+            raise PromptError(f"seed must be between 0 and 2**63, not {first!r}")
+    return [int(first) for first in firsts]
 
 
 def _callback(pipeline: Any, on_step: Callable[[int, int], object] | None) -> dict[str, Any]:

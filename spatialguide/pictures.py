@@ -106,28 +106,39 @@ def attention_frames(image: Image.Image, trace: Trace, scene: Scene, number: int
     Raises:
         PictureError: the trace holds no maps of this image.
     """
+    return [attention_frame(image, trace, scene, at, number) for at in range(1, len(_watched(trace, number)) + 1)]
+
+
+def attention_frame(image: Image.Image, trace: Trace, scene: Scene, at: int, number: int = 0) -> Image.Image:
+    """One frame of `attention_frames`.
+
+    Args:
+        at: which of the watched steps, counted from 1; the last one if there are fewer.
+
+    Raises:
+        PictureError: as `attention_frames`.
+    """
+    watched = _watched(trace, number)[:at]
+    step, seen = watched[-1]
     picture = enlarged(image.convert("RGB"))[0]
     names = [scene.name(index) for index in range(len(scene.objects))]
     font = ImageFont.load_default(size=15)
-    frames = []
-    paths: list[list[tuple[float, float]]] = [[] for _ in names]
-    for step, seen in _watched(trace, number):
-        canvas = Image.new("RGB", (picture.width, picture.height + _LINE), "white")
-        canvas.paste(overlay(picture, seen.maps), (0, _LINE))
-        draw = ImageDraw.Draw(canvas)
-        x = float(_GAP)
-        for row, word in enumerate([*names, f"step {step + 1}"]):
-            fill = colour_of(row) if row < len(names) else "#444444"
-            draw.text((x, 2), word, fill=fill, font=font)
-            x += font.getlength(word) + 2 * _GAP
-        for row, (path, centroid) in enumerate(zip(paths, seen.centroids, strict=True)):
-            path.append((centroid[0] * (picture.width - 1), _LINE + centroid[1] * (picture.height - 1)))
-            draw.line(path, fill="white", width=5)
-            draw.line(path, fill=colour_of(row), width=3)
-            (x0, y0) = path[-1]
-            draw.ellipse((x0 - 7, y0 - 7, x0 + 7, y0 + 7), fill=colour_of(row), outline="white", width=2)
-        frames.append(canvas)
-    return frames
+    canvas = Image.new("RGB", (picture.width, picture.height + _LINE), "white")
+    canvas.paste(overlay(picture, seen.maps), (0, _LINE))
+    draw = ImageDraw.Draw(canvas)
+    x = float(_GAP)
+    for row, word in enumerate([*names, f"step {step + 1}"]):
+        fill = colour_of(row) if row < len(names) else "#444444"
+        draw.text((x, 2), word, fill=fill, font=font)
+        x += font.getlength(word) + 2 * _GAP
+    wide, high = picture.width - 1, picture.height - 1
+    for row in range(len(names)):
+        path = [(was.centroids[row][0] * wide, _LINE + was.centroids[row][1] * high) for _, was in watched]
+        draw.line(path, fill="white", width=5)
+        draw.line(path, fill=colour_of(row), width=3)
+        (x0, y0) = path[-1]
+        draw.ellipse((x0 - 7, y0 - 7, x0 + 7, y0 + 7), fill=colour_of(row), outline="white", width=2)
+    return canvas
 
 
 def save_gif(frames: Sequence[Image.Image], path: str | Path | IO[bytes], milliseconds: int = 250) -> None:

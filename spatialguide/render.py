@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from PIL import Image
 
 from spatialguide.config import GuideConfig, patched
 from spatialguide.errors import OutputError, PictureError, PictureWarning, SpatialGuideError
-from spatialguide.files import make_folder, write_text
+from spatialguide.files import make_folder, write_bytes, write_text
 from spatialguide.guide import Result, SpatialGuide
-from spatialguide.images import check_writable, enlarged, read_metadata, save_png, side_by_side, with_boxes
+from spatialguide.images import check_writable, enlarged, png_bytes, read_metadata, save_png, side_by_side, with_boxes
 from spatialguide.reading import read_prompts, scene_of
 from spatialguide.scene import Scene
 
@@ -40,12 +41,19 @@ def replay(
     check_writable(output)
     found = read_metadata(source)
     try:
+        with Image.open(source) as before:
+            pixels, size = before.convert("RGB").tobytes(), before.size
+    except (OSError, ValueError) as error:
+        raise OutputError(f"'{source}' is damaged: {error}; take a whole copy of it") from error
+    try:
         config = GuideConfig.model_validate(found["config"])
         scene, seed = Scene.model_validate(found["scene"]), int(found["seed"])
         was_guided = bool(found["guided"])
     except (KeyError, TypeError, ValueError) as error:
         made = found.get("spatialguide", "another version")
-        raise OutputError(f"'{source}' was made by spatialguide {made}, which this version cannot replay") from error
+        raise OutputError(
+            f"'{source}' was made by spatialguide {made}, which this version cannot replay: install that one"
+        ) from error
     # The seed is that of the candidate that was kept.
     config = patched(config, {"guidance.best_of": 1})
     say("loading the model", 0, 1)
@@ -58,10 +66,9 @@ def replay(
         on_step=partial(say, "drawing"),
     )
     picture = enlarged(result.images[0])[0]
-    with Image.open(source) as before:
-        # `Result.save` keeps the image's own size.
-        drawn = next((each for each in (picture, result.images[0]) if each.size == before.size), None)
-        same = None if drawn is None else before.convert("RGB").tobytes() == drawn.convert("RGB").tobytes()
+    # `Result.save` keeps the image's own size.
+    drawn = next((each for each in (picture, result.images[0]) if each.size == size), None)
+    same = None if drawn is None else pixels == drawn.convert("RGB").tobytes()
     save_png(picture, output, result.metadata[0])
     return {
         "output": str(output),
@@ -119,6 +126,11 @@ def render(
         if not scene.relations:
             raise PictureError(f"'{scene.prompt}' has no relation, so there is nothing to show: leave out --pictures")
         make_folder(pictures)
+    detector: Callable[[Sequence[Image.Image], Sequence[str]], Any] | None = None
+    if compare:
+        from spatialguide.evaluation.detection import make_detector
+
+        detector = make_detector(guide.registry, config.detector, config.detector_options)
     say("loading the model", 0, 1)
     result = guide(scene.prompt, seed=seed, scene=scene, watch=pictures is not None, on_step=partial(say, "drawing"))
     picture = enlarged(result.images[0])[0]
@@ -129,15 +141,20 @@ def render(
         "guided_steps": len({step.index for step in result.trace.steps}),
         "skipped_steps": result.trace.skipped,
     }
-    if compare:
+    if detector is not None:
         with warnings.catch_warnings():
             # What there is to warn of was said for the guided picture.
             warnings.simplefilter("ignore")
-            plain = guide(scene.prompt, seed=seed, scene=scene, guided=False, on_step=partial(say, "drawing unguided"))
-        from spatialguide.evaluation.detection import make_detector
+            # Of several candidates, from the seed of the one that was kept.
+            plain = guide.with_config(patched(config, {"guidance.best_of": 1}))(
+                scene.prompt,
+                seed=result.metadata[0]["seed"],
+                scene=scene,
+                guided=False,
+                on_step=partial(say, "drawing unguided"),
+            )
         from spatialguide.evaluation.visor import relation_verdicts
 
-        detector = make_detector(guide.registry, config.detector, config.detector_options)
         names = sorted({item.text for item in scene.objects})
         pair = (plain.images[0], result.images[0])
         found = detector(pair, names)
@@ -148,11 +165,11 @@ def render(
         report["verdicts"] = {
             title: relation_verdicts(scene, boxes, relations, pair[0].size) for title, boxes in zip(titles, found, strict=True)
         }
+    save_png(picture, output, result.metadata[0])
     if trace is not None:
         write_text(trace, json.dumps(result.trace.as_dict()))
     if pictures is not None:
         report["pictures"] = [str(path) for path in write_pictures(result, pictures)]
-    save_png(picture, output, result.metadata[0])
     return report
 
 
@@ -186,7 +203,7 @@ def render_all(
         report: dict[str, Any] = {"prompt": prompt} | ({"id": request["id"]} if "id" in request else {})
         if problem is None:
             try:
-                own = request.get("seed", seed)
+                own = seed if request.get("seed") is None else request["seed"]
                 report |= render(prompt, config, folder / f"{number:04d}.png", seed=own, compare=compare, guide=guide, say=say)
             except SpatialGuideError as error:
                 problem = " ".join(str(error).split())
@@ -198,17 +215,22 @@ def write_pictures(result: Result, folder: Path) -> list[Path]:
 
     Raises:
         PictureError: the prompt has no relation, so nothing was looked at.
+        OutputError: they cannot be written there.
     """
     from spatialguide.diagram import scene_svg
     from spatialguide.pictures import save_gif
 
     sheet, animation, curves, graph = (folder / name for name in ("maps.png", "maps.gif", "curves.png", "scene.svg"))
-    result.attention_sheet().save(sheet)
-    save_gif(result.attention_frames(), animation)
+    write_bytes(sheet, png_bytes(result.attention_sheet()))
+    moving = BytesIO()
+    save_gif(result.attention_frames(), moving)
+    write_bytes(animation, moving.getvalue())
     write_text(graph, scene_svg(result.scene))
     written = [sheet, animation, graph]
     try:
-        result.figure().savefig(curves, dpi=120)
+        drawn = BytesIO()
+        result.figure().savefig(drawn, dpi=120, format="png")
+        write_bytes(curves, drawn.getvalue())
         written.append(curves)
     except PictureError as error:
         warnings.warn(str(error), PictureWarning, stacklevel=2)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spatialguide.config import PRESETS, GuideConfig, make_config
-from spatialguide.errors import ConfigError, PromptError, SpatialGuideError, suggestion
+from spatialguide.errors import ConfigError, ContradictionError, PromptError, SpatialGuideError, suggestion
 from spatialguide.guide import Result, SpatialGuide
 from spatialguide.images import enlarged, png_bytes
 from spatialguide.marks import stated
@@ -81,11 +81,6 @@ class Drawing:
         """How many steps were watched; 0 where the prompt has no relation."""
         return len(self.guided.trace.seen(0))
 
-    @cached_property
-    def frames(self) -> tuple[list[Image.Image], list[Image.Image]]:
-        """Attention over the steps, of the unguided image and of the guided one."""
-        return self.unguided.attention_frames(), self.guided.attention_frames()
-
 
 @dataclass
 class Studio:
@@ -137,7 +132,7 @@ class Studio:
         Raises:
             SpatialGuideError: see `read`; or a line is no relation.
         """
-        found, lines = self.read(wish.prompt)
+        found, lines = self._found(wish)
         if wish.relations is None or _plain(wish.relations) == _plain(lines):
             return found
         if not wish.relations.strip():
@@ -148,6 +143,16 @@ class Studio:
         scene = stated(found.prompt, wish.relations.splitlines(), relations)
         check_scene(scene, relations)
         return scene
+
+    def _found(self, wish: Wish) -> tuple[Scene, str]:
+        """As `read`; of a prompt that contradicts itself nothing, where the wish has relations of its own to beat it."""
+        try:
+            return self.read(wish.prompt)
+        except ContradictionError:
+            own = _plain(wish.relations or "")
+            if not own:
+                raise
+            return self._reader.parse(_marked(wish.prompt, own)).model_copy(update={"relations": ()}), ""
 
     def config(self, wish: Wish) -> GuideConfig:
         """The configuration that a wish asks for.
@@ -203,9 +208,10 @@ class Studio:
         if wish.preset not in PRESETS:
             head = start.model_dump(mode="json", exclude_unset=True)
         arguments = [f"{key}={value!r}" for key, value in _merged(head, self._changes(wish, start)).items()]
-        own = wish.relations is not None and _plain(wish.relations) != _plain(self.read(wish.prompt)[1])
+        found, lines = self._found(wish)
+        own = wish.relations is not None and _plain(wish.relations) != _plain(lines)
         none = own and not (wish.relations or "").strip()
-        prompt = _marked(wish) if own and not none else wish.prompt
+        prompt = _marked(found.prompt, _plain(wish.relations or "")) if own and not none else wish.prompt
         unguided = ", guided=False" if none else ""
         return "\n".join(
             [
@@ -242,8 +248,11 @@ class Studio:
     def _changes(self, wish: Wish, start: GuideConfig) -> dict[str, Any]:
         """What a wish asks for beyond what it starts from, as keyword arguments."""
         changes: dict[str, Any] = {}
-        if wish.backend != start.backend:
-            changes |= {"backend": wish.backend, "backend_options": {}}
+        # The page's own model comes with the options that the page was started with, whatever the preset.
+        base = self.base or start
+        options = base.backend_options if wish.backend == base.backend else {}
+        if (wish.backend, options) != (start.backend, start.backend_options):
+            changes |= {"backend": wish.backend, "backend_options": dict(options)}
         if wish.steps and wish.steps != start.steps:
             changes["steps"] = wish.steps
         if wish.side and wish.side != start.width:
@@ -257,13 +266,17 @@ class Studio:
 
     def _checked(self, prompt: str) -> str:
         if len(prompt) > self.limits.prompt:
-            raise PromptError(f"the prompt has {len(prompt)} characters, over this page's limit of {self.limits.prompt}")
+            raise PromptError(
+                f"the prompt has {len(prompt)} characters, over this page's limit of {self.limits.prompt}: say less"
+            )
         return prompt
 
 
 def _notes(scene: Scene, guide: SpatialGuide) -> Iterator[str]:
     if not scene.relations:
         yield "no relation was found, so there is nothing to guide: both images are the same"
+    elif not guide.config.guidance.strength or not guide.losses:
+        yield "strength 0 or no loss terms: guidance is off, and both images are the same"
     yield from (f"not guided: {line}" for line in scene.ignored)
     unknown = guide.unknown_objects([scene])
     if unknown:
@@ -279,9 +292,9 @@ def _plain(lines: str) -> list[str]:
     return [" ".join(line.split()) for line in lines.splitlines() if line.strip()]
 
 
-def _marked(wish: Wish) -> str:
-    """The prompt with the wish's relations as marks, in place of marks of its own."""
-    return f"{wish.prompt.partition('{{')[0].rstrip()} {{{{{'; '.join(_plain(wish.relations or ''))}}}}}"
+def _marked(prompt: str, relations: Sequence[str]) -> str:
+    """A prompt with relations as marks."""
+    return f"{prompt} {{{{{'; '.join(relations)}}}}}"
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -364,9 +377,9 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 return _message(str(error), fault=True), "", (text, "")
             return _scene(scene), lines, (text, lines)
 
-        def choose(name: str) -> tuple[str, list[str], float, int, int]:
+        def choose(name: str) -> tuple[list[str], float, int, int]:
             chosen = studio.preset(name)
-            return chosen.backend, list(chosen.losses), chosen.guidance.strength, chosen.steps or 0, chosen.width or 0
+            return list(chosen.losses), chosen.guidance.strength, chosen.steps or 0, chosen.width or 0
 
         def draw(*values: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's way of asking for it
             text, lines, (known, said), name, model, chosen, power, count, pixels, number = values
@@ -398,13 +411,12 @@ def make_page(studio: Studio) -> gradio.Blocks:
         def maps(drawing: Drawing | None, at: float) -> tuple[str, str]:
             if drawing is None or not drawing.steps:
                 return "", ""
-            unguided, guided = drawing.frames
-            return _maps(drawing, unguided, int(at), "unguided"), _maps(drawing, guided, int(at), "guided")
+            return _maps(drawing.unguided, int(at), "unguided"), _maps(drawing.guided, int(at), "guided")
 
         # What is answered at once does not wait behind drawings, nor count among them.
         light: dict[str, Any] = {"show_progress": "hidden", "queue": False}
         prompt.change(read, [prompt], [understood, relations, was_read], trigger_mode="always_last", **light)
-        preset.input(choose, [preset], [backend, terms, strength, steps, side], **light)
+        preset.input(choose, [preset], [terms, strength, steps, side], **light)
         gr.on(
             [go.click, prompt.submit],
             draw,
@@ -515,9 +527,12 @@ def _figure(image: Image.Image, title: str, alt: str, metadata: dict[str, Any] |
     return f'<figure class="drawn"><img src="{source}" alt="{words}"><figcaption>{title}{link}</figcaption></figure>'
 
 
-def _maps(drawing: Drawing, frames: Sequence[Image.Image], step: int, name: str) -> str:
-    at = min(step, len(frames))
-    return _figure(frames[at - 1], f"{name}, attention at step {at}", drawing.guided.scene.describe())
+def _maps(result: Result, step: int, name: str) -> str:
+    from spatialguide.pictures import attention_frame
+
+    # Made when they are asked for: all frames of all visitors would not fit.
+    frame = attention_frame(result.images[0], result.trace, result.scene, step)
+    return _figure(frame, f"{name}, attention at step {step}", result.scene.describe())
 
 
 def _sheet(drawing: Drawing) -> str:
@@ -527,7 +542,7 @@ def _sheet(drawing: Drawing) -> str:
     if not drawing.steps:
         return ""
     animation = io.BytesIO()
-    save_gif(drawing.frames[1], animation)
+    save_gif(drawing.guided.attention_frames(), animation)
     source = _data("image/png", png_bytes(drawing.guided.attention_sheet()))
     return (
         f'<figure class="sheet"><img src="{source}" alt="attention to each object at every step of the guided image">'

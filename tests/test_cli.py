@@ -343,6 +343,9 @@ def test_pictures_that_cannot_be_replayed_are_named(
     assert "carries no spatialguide metadata" in fails(monkeypatch, capsys, "replay", str(tmp_path / "plain.png"), "-o", output)
     save_png(Image.new("RGB", (8, 8)), tmp_path / "old.png", {"spatialguide": "0.0.1", "seed": 3})
     assert "was made by spatialguide 0.0.1" in fails(monkeypatch, capsys, "replay", str(tmp_path / "old.png"), "-o", output)
+    whole = (tmp_path / "old.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 6])
+    assert "is damaged" in fails(monkeypatch, capsys, "replay", str(tmp_path / "cut.png"), "-o", output)
 
 
 def test_configurations_are_made_shown_and_checked(
@@ -373,14 +376,17 @@ def test_unknown_objects_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_many_prompts_keep_their_ids(tmp_path: Path) -> None:
-    lines = [{"prompt": PROMPT, "id": "first", "problem": "mine"}, {"prompt": "", "id": "second"}]
+    lines: list[dict[str, Any]] = [{"prompt": PROMPT, "id": "first", "problem": "mine"}, {"prompt": "", "id": "second"}]
+    lines += [{"prompt": PROMPT, "id": "third", "seed": 1.5}, {"prompt": PROMPT, "id": "fourth", "seed": None}]
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
     folder = tmp_path / "images"
     done = run(app, ["generate", "--input", str(tmp_path / "in.jsonl"), "-o", str(folder), "--steps", "1", "--json"])
     assert done.exit_code == 1
-    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    first, second, third, fourth = (json.loads(line) for line in done.stdout.splitlines())
     assert (first["id"], "problem" in first, (folder / "0001.png").exists()) == ("first", False, True)
     assert (second["id"], "problem" in second, (folder / "0002.png").exists()) == ("second", True, False)
+    assert (third["id"], "not 1.5" in third["problem"], (folder / "0003.png").exists()) == ("third", True, False)
+    assert (fourth["id"], "problem" in fourth, (folder / "0004.png").exists()) == ("fourth", False, True)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

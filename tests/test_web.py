@@ -65,7 +65,11 @@ def test_both_images_come_from_one_seed(studio: Studio) -> None:
         Wish(PROMPT, steps=5),
         Wish(PROMPT, "dog above cat", preset="short", strength=1.5, seed=7),
         Wish(PROMPT, preset="paper", steps=10, terms=("alignment", "storm"), side=80),
+        Wish("{{masterpiece}}, a cat to the left of a dog", "dog left_of cat", preset="short"),
+        Wish("a cat {{cat left_of dog}} and a dog", "dog above cat", preset="short"),
+        Wish("a cat left of a dog, the dog left of the cat", "cat above dog", preset="short"),
     ],
+    ids=["steps", "relations", "terms", "braces that are no marks", "marks", "a contradiction, beaten"],
 )
 def test_the_code_and_the_configuration_say_what_was_asked(studio: Studio, wish: Wish, tmp_path: Any) -> None:
     config = studio.config(wish)
@@ -86,6 +90,20 @@ def test_the_code_and_the_configuration_say_what_was_asked(studio: Studio, wish:
         exec("\n".join(lines[1:]), {"SpatialGuide": Recorder})
     assert made["config"].model_dump(mode="json") == config.model_dump(mode="json")
     assert calls == [(studio.scene(wish).describe(), wish.seed)]
+
+
+def test_another_preset_keeps_the_models_own_options() -> None:
+    night = Studio(make_config(backend_options={"backdrop": "navy"}), "night")
+    mine = Studio(make_config(backend="sd15", backend_options={"model": "folder"}), "mine")
+    for preset in ("night", "strong"):
+        assert night.config(Wish(PROMPT, preset=preset)).backend_options == {"backdrop": "navy"}
+    for preset in ("mine", "strong"):
+        assert mine.config(Wish(PROMPT, preset=preset, backend="sd15")).backend_options == {"model": "folder"}
+        assert mine.config(Wish(PROMPT, preset=preset)).backend_options == {}
+
+
+def test_it_says_when_guidance_is_off(studio: Studio) -> None:
+    assert "guidance is off" in studio.draw(Wish(PROMPT, preset="short", strength=0)).notes[0]
 
 
 @pytest.mark.parametrize(
