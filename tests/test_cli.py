@@ -376,7 +376,7 @@ def test_unknown_objects_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_many_prompts_keep_their_ids(tmp_path: Path) -> None:
-    lines: list[dict[str, Any]] = [{"prompt": PROMPT, "id": "first", "problem": "mine"}, {"prompt": "", "id": "second"}]
+    lines: list[dict[str, object]] = [{"prompt": PROMPT, "id": "first", "problem": "mine"}, {"prompt": "", "id": "second"}]
     lines += [{"prompt": PROMPT, "id": "third", "seed": 1.5}, {"prompt": PROMPT, "id": "fourth", "seed": None}]
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
     folder = tmp_path / "images"
