@@ -154,7 +154,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(timeout=30)
+            try:
+                server.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                server.kill()  # else leaving the block would wait without end
+                raise
 
 
 def test_a_port_that_is_taken_is_named(address: str) -> None:
