@@ -34,7 +34,7 @@ def batch(
     engine: Annotated[str, typer.Option(help="local, or ray: a pool of workers, here or on a cluster.")] = "local",
     workers: Annotated[int, typer.Option(min=1, help="Ray's workers, each with a model.")] = 1,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, such as auto.")] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each of Ray's workers.")] = 0.0,
+    gpus: Annotated[float | None, typer.Option(min=0, help="GPUs of each of Ray's workers; one if there are any.")] = None,
     cpus: Annotated[float, typer.Option(min=0, help="Cores of each of Ray's workers.")] = 1.0,
     threads: Annotated[
         int | None,
@@ -43,7 +43,7 @@ def batch(
     size: Annotated[int, typer.Option("--batch", min=1, help="Images drawn at once.")] = 8,
     unit: Annotated[int, typer.Option(min=1, help="Requests that are committed together: what a kill can cost.")] = 64,
     images: Annotated[int, typer.Option(min=1, help="For each prompt, from its seed on.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Of requests that name none.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62 - 1, help="Of requests that name none.")] = 0,
     layout: Annotated[str, typer.Option(help="images: a PNG each; shards: WebDataset, a tar a unit.")] = "images",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Draw units again in which a request failed.")] = False,
     preset: PresetOption = None,
@@ -57,7 +57,7 @@ def batch(
     """Draw many prompts, each exactly once: the same command goes on where a kill has stopped it."""
     if engine not in _ENGINES or layout not in _LAYOUTS:
         raise typer.BadParameter(f"--engine is one of {', '.join(_ENGINES)}, --layout one of {', '.join(_LAYOUTS)}")
-    if engine == "local" and (workers > 1 or gpus or address):
+    if engine == "local" and (workers > 1 or gpus is not None or address):
         raise typer.BadParameter("--workers, --gpus and --address are of --engine ray")
     say_warnings(quiet=True)
     silence_libraries()

@@ -20,6 +20,8 @@ from spatialguide.scale.requests import Request, Unit
 from spatialguide.scene import Scene
 
 DONE, FAILED = "done", "failed"
+#: How torch says that memory is full, on a GPU and elsewhere.
+_FULL = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,11 @@ class Painter:
                 if parsed.problem is not None:
                     raise parsed.problem
                 assert parsed.scene is not None
-                ready.append(Ready(request, parsed.scene, self._config_of(request)))
+                each = Ready(request, parsed.scene, self._config_of(request))
+                each.like  # noqa: B018 - what cannot be written down fails here, as this request's fault
+                ready.append(each)
             except Exception as error:  # a plugin or a configuration may raise anything
-                failed.append(Outcome(request, FAILED, error=_said(error)))
+                failed.append(Outcome(request, FAILED, error=said(error)))
         return Prepared(unit, tuple(ready), tuple(failed))
 
     def paint(self, prepared: Prepared) -> list[Outcome]:
@@ -130,9 +134,9 @@ class Painter:
         try:
             return self._draw(batch)
         except Exception as error:  # a plugin may raise anything, and the others are to be drawn
-            _refuse_fatal(error)
+            _refuse_fatal(error, batch[0].config == self._config)
             if len(batch) == 1:
-                return [Outcome(batch[0].request, FAILED, error=_said(error))]
+                return [Outcome(batch[0].request, FAILED, error=said(error))]
             return [outcome for each in batch for outcome in self._attempt([each])]
 
     def _draw(self, batch: Sequence[Ready]) -> list[Outcome]:
@@ -190,16 +194,27 @@ def _batches(ready: Sequence[Ready], size: int) -> list[list[Ready]]:
     return batches
 
 
-def _refuse_fatal(error: Exception) -> None:
-    """Raise BatchError for what is no request's fault: every one after it would fail too."""
+def _refuse_fatal(error: Exception, usual: bool) -> None:
+    """Raise BatchError for what is no request's fault: every one after it would fail too.
+
+    Args:
+        usual: whether the batch was drawn with the run's own configuration; what a request sets may be too large.
+    """
     import torch
 
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "out of memory" in str(error):
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    # Only what torch says itself: our own errors quote prompts.
+    words = " ".join(str(each) for each in causes if isinstance(each, RuntimeError))
+    full = any(isinstance(each, (MemoryError, torch.cuda.OutOfMemoryError)) for each in causes)
+    if usual and (full or any(phrase in words for phrase in _FULL)):
         raise BatchError("memory does not suffice for a batch: take a smaller --batch, or guidance.checkpointing") from error
-    if "CUDA error" in str(error):
+    if "CUDA error" in words:
         raise BatchError(f"the GPU failed: {error}; start again, the run goes on where it was") from error
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """An error in one line; of those that are not ours with its type."""
     text = " ".join(str(error).split()).encode("utf-8", "replace").decode()
     return text if isinstance(error, SpatialGuideError) else f"{type(error).__name__}: {text}"

@@ -13,6 +13,8 @@ from spatialguide.scale.store import Layout, Store, UnitReport
 
 #: How often a unit is tried again whose worker died; more, and it is the unit that kills them.
 _RETRIES = 4
+#: Seconds without a finished unit after which Ray gives up.
+_PATIENCE = 24 * 3600.0
 
 if TYPE_CHECKING:
     from spatialguide.scale.painter import Painter
@@ -31,14 +33,19 @@ class RayPainter:
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         """Units as JSON in, their reports out."""
-        reports = []
-        for text in rows["unit"]:
-            unit = Unit.from_json(str(text))
-            reports.append(self._store.commit(unit, self._painter.paint(self._painter.prepare(unit))))
-        return {
-            name: [list(value) if isinstance(value := getattr(each, name), tuple) else value for each in reports]
-            for name in UnitReport.__dataclass_fields__
-        }
+        reports = [self._report(Unit.from_json(str(text))) for text in rows["unit"]]
+        return {name: [report[name] for report in reports] for name in reports[0]}
+
+    def _report(self, unit: Unit) -> dict[str, Any]:
+        """A unit's report as a row. "fault" is what ends the run: an error that is raised here would come out as Ray's."""
+        from spatialguide.scale.painter import said
+
+        fault = ""
+        try:
+            report = self._store.commit(unit, self._painter.paint(self._painter.prepare(unit)))
+        except Exception as error:
+            report, fault = UnitReport(unit.number, 0, 0, 0.0, 0.0, 0), said(error)
+        return {**vars(report), "errors": list(report.errors), "fault": fault}
 
 
 def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitReport]:
@@ -64,8 +71,14 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise BatchError(f"cannot start or reach Ray: {error}; check --address") from error
     try:
-        _check_resources(run, ray.cluster_resources())
-        DataContext.get_current().enable_progress_bars = False
+        there = ray.cluster_resources()
+        # A worker that is given no GPU sees all of them, and takes the first.
+        gpus = min(1.0, there.get("GPU", 0.0)) if run.gpus is None else run.gpus
+        _check_resources(run, gpus, there)
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        # Newer ones give up after half an hour without a finished unit, which a large model on a CPU may take.
+        context.execution_no_progress_timeout_s = _PATIENCE
         data = ray.data.from_items(waiting, override_num_blocks=len(waiting))
         reports = data.map_batches(
             RayPainter,
@@ -78,11 +91,14 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
             ),
             batch_size=1,
             compute=ActorPoolStrategy(size=run.workers),
-            num_gpus=run.gpus,
+            num_gpus=gpus,
             num_cpus=run.cpus,
             max_task_retries=_RETRIES,
         )
         for row in reports.iter_rows():
+            fault = row.pop("fault")
+            if fault:
+                raise BatchError(f"{fault}; what is done is kept, and the same command goes on")
             report = UnitReport(**{**row, "errors": tuple(row["errors"])})
             if not store.has(report.number):
                 raise BatchError(
@@ -90,15 +106,16 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
                 )
             yield report
     except ray.exceptions.RayError as error:
-        cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+        lines = str(getattr(error, "cause", None) or error).strip().splitlines()
+        cause = lines[-1] if lines else type(error).__name__
         raise BatchError(f"Ray gave up: {cause}; what is done is kept, and the same command goes on") from error
     finally:
         if ours:
             ray.shutdown()
 
 
-def _check_resources(run: Batch, there: dict[str, float]) -> None:
+def _check_resources(run: Batch, gpus: float, there: dict[str, float]) -> None:
     """Raise BatchError for what Ray would wait for without end."""
-    for name, needed in (("CPU", run.workers * run.cpus), ("GPU", run.workers * run.gpus)):
+    for name, needed in (("CPU", run.workers * run.cpus), ("GPU", run.workers * gpus)):
         if needed > there.get(name, 0.0):
             raise BatchError(f"{run.workers} workers need {needed:g} {name}s, and Ray has {there.get(name, 0.0):g}: take fewer")

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TextIO
@@ -58,7 +58,7 @@ class Unit:
 
     def to_json(self) -> str:
         """For a worker elsewhere."""
-        return json.dumps({"number": self.number, "requests": [asdict(request) for request in self.requests]}, sort_keys=True)
+        return json.dumps({"number": self.number, "requests": [vars(request) for request in self.requests]}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Unit:
@@ -97,7 +97,7 @@ def _numbered(rows: Iterable[dict[str, Any] | Fault], images: int, seed: int, be
 
 def _request(index: int, row: dict[str, Any] | Fault, number: int, usual: int, best_of: int) -> Request:
     if isinstance(row, Fault):
-        return Request(index, "", usual, problem=row.problem)
+        return Request(index, "", usual, problem=_text(row.problem))
     prompt, own = row.get("prompt"), row.get("id")
     config = {} if row.get("config") is None else row["config"]
     seed = usual if row.get("seed") is None else row["seed"]
@@ -106,8 +106,11 @@ def _request(index: int, row: dict[str, Any] | Fault, number: int, usual: int, b
     if problem is not None:
         return Request(index, known["prompt"] or "", usual, id=known["id"], problem=problem)
     tries = config.get("guidance.best_of", best_of)
-    stride = tries if isinstance(tries, int) else 1
-    return Request(index, str(prompt), int(seed) + number * stride, config, known["id"])
+    whole = int(seed) + number * (tries if isinstance(tries, int) else 1)
+    if not 0 <= whole < _SEEDS:
+        problem = "its seed is beyond 2**62: take a smaller one, or fewer candidates"
+        return Request(index, str(prompt), usual, id=known["id"], problem=problem)
+    return Request(index, str(prompt), whole, config, known["id"])
 
 
 def _problem(prompt: Any, seed: Any, config: Any) -> str | None:
@@ -119,7 +122,7 @@ def _problem(prompt: Any, seed: Any, config: Any) -> str | None:
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         return '"config" must hold keys of the configuration, such as {"guidance.strength": 1.5}'
     try:
-        json.dumps(config, allow_nan=False).encode()
+        json.dumps(config, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return f'"config" must hold numbers, texts and lists alone: {error}'
     try:
@@ -141,7 +144,8 @@ def _rows(source: str) -> Iterator[dict[str, Any] | Fault]:
     suffix = PurePosixPath(source.split("::")[0]).suffix.lower()
     try:
         if suffix == ".csv":
-            with fsspec.open(source, "r", encoding="utf-8-sig", newline="") as text:
+            # What is not UTF-8 becomes a fault of its row.
+            with fsspec.open(source, "r", encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
                 yield from _csv(text)
             return
         with fsspec.open(source, "rb") as stream:
@@ -180,11 +184,14 @@ def _csv(stream: TextIO) -> Iterator[dict[str, Any] | Fault]:
     if "prompt" not in (reader.fieldnames or ()):
         raise BatchError('a CSV file of requests needs a column "prompt"')
     for row in reader:
+        if any(row.get(None) or ()):  # surplus cells; a comma at the end is none
+            yield Fault(f"line {reader.line_num} has more cells than the header: put texts with commas in quotes")
+            continue
         own = {key: row[key] for key in ("prompt", "id", "seed") if row.get(key)}
         rest = {key: value for key, value in row.items() if key and value and key not in ("prompt", "id", "seed")}
         try:
             yield {**own, "config": {key: yaml.safe_load(value) for key, value in rest.items()}}
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             yield Fault(f"line {reader.line_num}: a value is not valid YAML: {error}")
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from spatialguide.config import GuideConfig
+from spatialguide.errors import BatchError
 from spatialguide.scale.metrics import Metrics, log
 from spatialguide.scale.painter import DONE, FAILED
 from spatialguide.scale.requests import Unit, read_units
@@ -32,7 +33,8 @@ class Batch:
         batch: images drawn at once. unit: requests that are committed together.
         images: for each prompt. seed: of requests that name none.
         layout: "images" or "shards" (WebDataset).
-        engine: "local", or "ray" with so many workers, at an address or on this machine, each with so many GPUs and cores.
+        engine: "local", or "ray" with so many workers, at an address or on this machine, each with so many GPUs (one if there
+            are any) and cores.
         threads: of torch in each model's process, torch's own choice if not given. Runs with the same number give the same
             bits, whatever the engine and the workers.
         retry_failed: draw the units again in which a request failed.
@@ -49,7 +51,7 @@ class Batch:
     engine: Engine = "local"
     workers: int = 1
     address: str | None = None
-    gpus: float = 0.0
+    gpus: float | None = None
     cpus: float = 1.0
     threads: int | None = None
     retry_failed: bool = False
@@ -94,10 +96,6 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int],
     began = time.perf_counter()
     counts: Counter[str] = Counter()
     with store.opened(batch.manifest) as committed:
-        if batch.retry_failed:
-            for number in sorted({row["index"] // batch.unit for row in store.rows() if row["status"] == FAILED}):
-                store.forget(number)
-                committed.discard(number)
         log("start", source=batch.source, out=batch.out, engine=batch.engine, committed_units=len(committed))
         for report in _reports(batch, store, _left(batch, store, committed, counts)):
             counts[DONE] += report.done
@@ -129,14 +127,19 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int],
 
 
 def _left(batch: Batch, store: Store, committed: set[int], counts: Counter[str]) -> Iterator[Unit]:
-    """Units that are not committed, as they are read."""
+    """Units to draw, as they are read: those that are not committed, and with `retry_failed` those in which one failed."""
+    beyond = set(committed)
     for unit in read_units(batch.source, batch.unit, batch.images, batch.seed, batch.config.guidance.best_of):
-        if unit.number in committed:
-            counts["failed_before"] += store.failed(unit)
+        beyond.discard(unit.number)
+        failed = store.failed(unit) if unit.number in committed else 0
+        if unit.number in committed and not (batch.retry_failed and failed):
+            counts["failed_before"] += failed
             counts["skipped"] += len(unit.requests)
         else:
             counts["read"] += len(unit.requests)
             yield unit
+    if beyond:
+        raise BatchError(f"'{batch.out}' holds results of more requests than '{batch.source}' has now: use another folder")
 
 
 def _reports(batch: Batch, store: Store, units: Iterator[Unit]) -> Iterator[UnitReport]:

@@ -53,12 +53,15 @@ class Store:
         layout: an image a file, or a tar a unit.
 
     Raises:
-        BatchError: the URL's kind is not installed.
+        BatchError: the URL's kind is not installed, or pyarrow is not.
     """
 
     def __init__(self, url: str, layout: Layout = "images") -> None:
-        import fsspec
-
+        try:
+            import fsspec
+            import pyarrow.parquet  # noqa: F401 - needed at the first commit, which would be late to say so
+        except ImportError as error:
+            raise BatchError('batches need pyarrow and fsspec: python -m pip install "spatialguide[scale]"') from error
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
@@ -123,9 +126,9 @@ class Store:
     def _units(self) -> list[str]:
         """Names of the metadata files, in order."""
         folder = self._path("metadata")
+        self._files.invalidate_cache()
         if not self._files.exists(folder):
             return []
-        self._files.invalidate_cache()
         names = (posixpath.basename(str(path)) for path in self._files.ls(folder, detail=False))
         return sorted(name for name in names if name.startswith("unit-") and name.endswith(".parquet"))
 
@@ -168,7 +171,8 @@ class Store:
         return own | rest
 
     def has(self, number: int) -> bool:
-        """Whether a unit is committed."""
+        """Whether a unit is committed, by whomever: what this process has listed may be old."""
+        self._files.invalidate_cache()
         return bool(self._files.exists(self._path(f"metadata/unit-{number:06d}.parquet")))
 
     def failed(self, unit: Unit) -> int:
@@ -199,10 +203,6 @@ class Store:
         for name in self._units():
             with self._files.open(self._path(f"metadata/{name}"), "rb") as stream:
                 yield from pyarrow.parquet.read_table(stream).to_pylist()
-
-    def forget(self, number: int) -> None:
-        """Take back a unit's commitment, so that it is drawn again."""
-        self._files.rm(self._path(f"metadata/unit-{number:06d}.parquet"))
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Write report.json."""

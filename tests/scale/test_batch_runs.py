@@ -181,6 +181,37 @@ def test_failed_requests_are_tried_again_when_asked(batch: Batch, monkeypatch: p
     assert run_batch(replace(batch, retry_failed=True))["done"] == 5
 
 
+def test_another_input_costs_nothing_that_is_there(batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(ValueError("full")))
+        run_batch(batch)
+    before = rows(batch)
+    (tmp_path / "other").mkdir()
+    other = request_file(tmp_path / "other", [{"prompt": "a cat above a dog"}])
+    with pytest.raises(BatchError, match="the input has changed"):
+        run_batch(replace(batch, source=other, retry_failed=True))
+    assert rows(batch) == before
+    fewer = request_file(tmp_path / "other", [{"prompt": prompt, "seed": n} for n, prompt in enumerate(PROMPTS[:4])])
+    with pytest.raises(BatchError, match="more requests"):
+        run_batch(replace(batch, source=fewer))
+
+
+def test_a_request_that_asks_for_too_much_memory_is_poison(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = [{"prompt": PROMPTS[0], "config": {"width": 96}}, {"prompt": PROMPTS[1]}]
+    drawn = Painter._draw
+
+    def full(self: Painter, ready: Any) -> Any:
+        if ready[0].config.width:
+            raise MemoryError("full")
+        return drawn(self, ready)
+
+    monkeypatch.setattr(Painter, "_draw", full)
+    report = run_batch(replace(batch, source=request_file(tmp_path, lines)))
+    assert (report["done"], report["failed"]) == (1, 1)
+
+
 def test_what_is_wrong_with_the_run_is_no_poison(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownPluginError, match="none"):
         run_batch(replace(batch, config=make_config(backend="none")))

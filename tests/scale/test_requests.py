@@ -74,6 +74,7 @@ def test_several_images_have_seeds_one_after_another(tmp_path: Path) -> None:
         ('{"prompt": "a", "seed": 1' + 400 * "0" + "}", '"seed" must be a whole number'),
         ('{"prompt": "a", "config": 3}', '"config" must hold keys'),
         ('{"prompt": "a", "config": {"x": NaN}}', '"config" must hold numbers'),
+        ('{"prompt": "a", "config": {"detector_options": {"x": "\\ud800"}}}', '"config" must hold numbers'),
         ('{"prompt": "\\ud800"}', "the prompt is no valid text"),
         ("\udcff", "line 1 is not UTF-8"),
     ],
@@ -113,6 +114,32 @@ def test_a_date_in_a_csv_is_set_aside(tmp_path: Path) -> None:
     first, second = requests(tmp_path / "r.csv")
     assert first.problem is not None
     assert second.config == {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (b"a cat, to the left of a dog,2", "line 2 has more cells than the header"),
+        (b"a,2024-13-45", "line 2: a value is not valid YAML"),
+        (b"a,!!int x", "line 2: a value is not valid YAML"),
+        (b"a \xff,2", "the prompt is no valid text"),
+        (b"a,\xff", "line 2: a value is not valid YAML"),
+    ],
+)
+def test_a_row_of_a_csv_that_cannot_be_used_says_why(row: bytes, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_bytes(b"prompt,steps\n" + row + b"\nb,3\n")
+    first, second = requests(tmp_path / "r.csv")
+    assert first.problem is not None
+    assert first.problem.startswith(problem)
+    assert (second.prompt, second.config) == ("b", {"steps": 3})
+
+
+def test_a_seed_that_candidates_carry_too_far_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text(json.dumps({"prompt": "a", "config": {"guidance.best_of": 10**400}}))
+    first, second = requests(tmp_path / "r.jsonl", images=2)
+    assert first.problem is None
+    assert second.problem is not None
+    assert "beyond 2**62" in second.problem
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
