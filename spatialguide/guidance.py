@@ -65,12 +65,14 @@ class Visit:
     if not all images had finished before: an image is to come out the same, to the last bit, whether the others of its batch
     have finished or not.
     seen: its maps are scored. That alone changes no bit.
+    ranked: candidates are ranked by its maps.
     """
 
     index: int
     guided: bool
     in_parts: bool
     seen: bool
+    ranked: bool
 
 
 @dataclass
@@ -335,9 +337,10 @@ class Guidance:
         gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, torch.zeros_like(gradient))
         correction = self._scaled(gradient, pending, conditional) * needed.view(-1, 1, 1, 1)
         if self.config.rescale:
-            correction = rescaled(correction, *self._parts(pending, conditional))
-        # Last of all, so that nothing that is not finite gets past it: a finite gradient can be scaled beyond all numbers.
-        finite = finite & correction.flatten(1).isfinite().all(dim=1)
+            correction = self._clipped(rescaled(correction, *self._parts(pending, conditional)), pending, conditional)
+        # Last of all, so that nothing that is not finite gets past it: a finite gradient can be scaled beyond all numbers, or
+        # beyond those of the output's precision.
+        finite = finite & correction.to(conditional.dtype).flatten(1).isfinite().all(dim=1)
         correction = torch.where(finite.view(-1, 1, 1, 1), correction, torch.zeros_like(correction))
         self._record(pending, scored.images, gradient, correction, finite)
         return correction
@@ -392,6 +395,9 @@ class Guidance:
         else:
             alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
             correction = paper_correction(gradient, self.config.strength, kind, alpha)
+        return self._clipped(correction, pending, conditional)
+
+    def _clipped(self, correction: Tensor, pending: Pending, conditional: Tensor) -> Tensor:
         if self.config.clip is None:
             return correction
         return clipped(correction, self.config.clip * guidance_norm(*self._parts(pending, conditional)))
@@ -409,7 +415,15 @@ class Guidance:
     ) -> None:
         sizes = zip(norms(gradient).flatten().tolist(), norms(correction).flatten().tolist(), finite.tolist(), strict=True)
         rows = [
-            replace(image, gradient_norm=before, correction_norm=after, skipped=not ok) if image else None
+            replace(
+                image,
+                gradient_norm=before,
+                correction_norm=after,
+                skipped=not ok,
+                satisfaction=image.satisfaction if pending.visit.ranked else None,
+            )
+            if image
+            else None
             for image, (before, after, ok) in zip(images, sizes, strict=True)
         ]
         self.trace.steps.append(Step(pending.visit.index, pending.timestep, tuple(rows)))
@@ -433,7 +447,7 @@ class Guidance:
         ranked = self.config.best_of > 1 and index == min(math.ceil(RANKED * run), run - 1)
         guided = in_turn and not finished
         seen = guided or ranked or self.watched
-        return Visit(index, guided, in_turn, seen) if in_turn or seen else None
+        return Visit(index, guided, in_turn, seen, ranked) if in_turn or seen else None
 
     def _schedule(self, timestep: float) -> Tensor:
         """Timesteps of the steps that this generation runs; found anew when the scheduler has new ones."""

@@ -23,7 +23,8 @@ class ImageStep:
     centroids: (x, y) of each object in [0, 1], mean over layers.
     gradient_norm: Euclidean norm of the loss gradient. correction_norm: of the correction that it became.
     skipped: the gradient was not finite, so nothing was added.
-    satisfaction: how well the maps show the scene, see `spatialguide.satisfaction`; 0 where no candidates are ranked.
+    satisfaction: how well the maps show the scene, see `spatialguide.satisfaction`; at the step at which candidates are ranked,
+        else None.
     maps: of each object, on the finest observed level; empty unless the generation was watched.
     """
 
@@ -33,7 +34,7 @@ class ImageStep:
     gradient_norm: float
     correction_norm: float
     skipped: bool
-    satisfaction: float = 0.0
+    satisfaction: float | None = None
     maps: tuple[ObjectMap, ...] = ()
 
 
@@ -58,9 +59,9 @@ class Trace:
         return sum(image.skipped for step in self.steps for image in step.images if image)
 
     def satisfaction(self, image: int) -> float:
-        """Of an image, at the last step that was looked at; -inf for one that never was."""
-        seen = [step.images[image] for step in self.steps]
-        return next((found.satisfaction for found in reversed(seen) if found is not None), float("-inf"))
+        """Of an image, at the step at which candidates are ranked; -inf for one that never was."""
+        scores = [found.satisfaction for step in self.steps if (found := step.images[image]) is not None]
+        return next((score for score in reversed(scores) if score is not None), float("-inf"))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready copy."""

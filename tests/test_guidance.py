@@ -433,11 +433,12 @@ def test_clipping_bounds_the_papers_correction_by_what_guidance_adds(random_pipe
         "small": {"mode": "paper", "strength": 1e-3},
         "small, clipped": {"mode": "paper", "strength": 1e-3, "clip": 0.5},
     }.items():
-        with guide(settle=False, rescale=False, window=(0.0, 0.25), **settings).attach(
-            random_pipeline, PROMPT, scene=SCENE
-        ) as trace:
-            draw(random_pipeline)
-        norms[name] = trace.steps[0].images[0].correction_norm
+        for rescale in (False, True):
+            shaped = guide(settle=False, rescale=rescale, window=(0.0, 0.25), **settings)
+            with shaped.attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+                draw(random_pipeline)
+            norms[f"{name}, rescaled" if rescale else name] = trace.steps[0].images[0].correction_norm
+    assert norms["clipped, rescaled"] <= norms["clipped"] * 1.0001
     assert norms["paper"] > 10 * norms["clipped"]
     assert norms["clipped"] == pytest.approx(norms["relative"], rel=1e-4)
     assert norms["small"] == norms["small, clipped"] > 0
@@ -515,6 +516,9 @@ def test_best_of_keeps_the_candidate_whose_maps_show_the_scene_best() -> None:
         alone = SpatialGuide(steps=6)(prompt, seed=seed).images[0]
         difference = np.abs(np.asarray(alone).astype(int) - np.asarray(kept.images[image]).astype(int))
         assert difference.max() <= 2
+    watched = chosen(prompt, seed=5, images_per_prompt=2, watch=True)
+    assert [each["seed"] for each in watched.metadata] == [each["seed"] for each in kept.metadata]
+    assert watched.trace.satisfaction(0) == kept.trace.satisfaction(0)
     # Guided in the window of three steps, and looked at after it.
     assert [step.index for step in kept.trace.steps] == [0, 1, 2, 3]
     assert [image.correction_norm for image in kept.trace.steps[3].images] == [0, 0]
