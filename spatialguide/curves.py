@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 
 from matplotlib.figure import Figure
 
-from spatialguide.pictures import colour_of
+from spatialguide.pictures import colour_of, figure_bytes
 from spatialguide.trace import ImageStep
 
 
@@ -15,9 +14,7 @@ class CurvesFigure(Figure):
     """A figure that notebooks show, whether pyplot was set up there or not."""
 
     def _repr_png_(self) -> bytes:
-        buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=80)
-        return buffer.getvalue()
+        return figure_bytes(self, dpi=80)
 
 
 def trace_curves(rows: Sequence[tuple[int, ImageStep]], names: Sequence[str]) -> Figure:

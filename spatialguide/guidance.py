@@ -51,7 +51,7 @@ from spatialguide.trace import ImageStep, Step, Trace
 _ATTACHED = "_spatialguide_attached"
 _LOSS_SCALE = 2.0**10
 #: Where in the sampling an image is looked at to be ranked, as a fraction: the layout is there by then, and the default's
-#: guidance over. Where the window is longer, the last guided step counts.
+#: guidance over.
 RANKED = 0.4
 
 
@@ -353,7 +353,7 @@ class Guidance:
         self._record(pending, scored.images, nothing, nothing, scored.finite)
 
     def _scored(self, pending: Pending) -> Scored:
-        return self.losses(pending.observer, self.scenes, self.bindings, pending.sample)
+        return self.losses(pending.observer, self.scenes, self.bindings, pending.sample, ranked=pending.visit.ranked)
 
     def _gradient(self, scored: Scored, pending: Pending, needed: Tensor) -> Tensor:
         """Of the loss with respect to what the denoiser received, float32; zero where no image needs it."""
@@ -415,15 +415,7 @@ class Guidance:
     ) -> None:
         sizes = zip(norms(gradient).flatten().tolist(), norms(correction).flatten().tolist(), finite.tolist(), strict=True)
         rows = [
-            replace(
-                image,
-                gradient_norm=before,
-                correction_norm=after,
-                skipped=not ok,
-                satisfaction=image.satisfaction if pending.visit.ranked else None,
-            )
-            if image
-            else None
+            replace(image, gradient_norm=before, correction_norm=after, skipped=not ok) if image else None
             for image, (before, after, ok) in zip(images, sizes, strict=True)
         ]
         self.trace.steps.append(Step(pending.visit.index, pending.timestep, tuple(rows)))

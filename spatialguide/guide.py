@@ -256,7 +256,7 @@ class SpatialGuide:
         settings, terms = self.config.guidance, make_terms(self.losses, self.registry)
         if not guided:
             settings = settings.model_copy(update={"strength": 0.0})
-        losses = LossSum(terms, self.registry.relations(), settings.map_size, ranked=settings.best_of > 1, watched=watch)
+        losses = LossSum(terms, self.registry.relations(), settings.map_size, watched=watch)
         observed = layers or default_layers(denoiser).first(settings.layers_per_level)
         for _, name in observed:
             find_layer(denoiser, name)

@@ -74,20 +74,30 @@ class LossSum:
         terms: from `make_terms`.
         relations: relation plugins by predicate.
         map_size: see `GuidanceConfig.map_size`.
-        ranked: whether to say how well each image shows its scene.
         watched: whether to keep each object's map for the trace.
     """
 
     terms: tuple[Term, ...]
     relations: Mapping[str, Relation]
     map_size: int | None = None
-    ranked: bool = False
     watched: bool = False
     #: Distances in the layout of each structure, found at its first step.
     _layouts: dict[Hashable, list[float]] = field(default_factory=dict)
 
-    def __call__(self, observer: AttentionObserver, scenes: Sequence[Scene], bindings: Bindings, sample: Tensor) -> Scored:
-        """Score every image of the observed batch, which holds the images of each scene one after another."""
+    def __call__(
+        self,
+        observer: AttentionObserver,
+        scenes: Sequence[Scene],
+        bindings: Bindings,
+        sample: Tensor,
+        *,
+        ranked: bool = False,
+    ) -> Scored:
+        """Score every image of the observed batch, which holds the images of each scene one after another.
+
+        Args:
+            ranked: whether to say how well each image shows its scene.
+        """
         per_scene = sample.shape[0] // len(scenes)
         size = (sample.shape[-2], sample.shape[-1])
         total = torch.zeros((), device=sample.device)
@@ -113,7 +123,7 @@ class LossSum:
             if scene.structure not in self._layouts:
                 self._layouts[scene.structure] = layout_distances(scene, self.relations)
             wanted = gaps.new_tensor(self._layouts[scene.structure])
-            shown = self._satisfaction(statistics, scene) if self.ranked else torch.zeros(len(rows))
+            shown = self._satisfaction(statistics, scene).tolist() if ranked else [None] * len(rows)
             maps = _maps(statistics) if self.watched else [()] * len(rows)
             steps = _image_steps(values, loss, statistics, shown, maps)
             for row, gap, step in zip(rows, gaps, steps, strict=True):
@@ -171,7 +181,7 @@ def _image_steps(
     values: Mapping[str, Tensor],
     loss: Tensor,
     statistics: ObjectStatistics,
-    satisfied: Tensor,
+    satisfied: Sequence[float | None],
     maps: Sequence[tuple[ObjectMap, ...]],
 ) -> list[ImageStep | None]:
     terms = {name: value.detach().tolist() for name, value in values.items()}
@@ -187,7 +197,7 @@ def _image_steps(
             shown,
             maps[i],
         )
-        for i, (total, shown) in enumerate(zip(loss.detach().tolist(), satisfied.tolist(), strict=True))
+        for i, (total, shown) in enumerate(zip(loss.detach().tolist(), satisfied, strict=True))
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -106,7 +107,8 @@ def attention_frames(image: Image.Image, trace: Trace, scene: Scene, number: int
     Raises:
         PictureError: the trace holds no maps of this image.
     """
-    return [attention_frame(image, trace, scene, at, number) for at in range(1, len(_watched(trace, number)) + 1)]
+    watched, picture = _watched(trace, number), enlarged(image.convert("RGB"))[0]
+    return [_frame(picture, scene, watched[:at]) for at in range(1, len(watched) + 1)]
 
 
 def attention_frame(image: Image.Image, trace: Trace, scene: Scene, at: int, number: int = 0) -> Image.Image:
@@ -118,9 +120,12 @@ def attention_frame(image: Image.Image, trace: Trace, scene: Scene, at: int, num
     Raises:
         PictureError: as `attention_frames`.
     """
-    watched = _watched(trace, number)[:at]
+    return _frame(enlarged(image.convert("RGB"))[0], scene, _watched(trace, number)[:at])
+
+
+def _frame(picture: Image.Image, scene: Scene, watched: Sequence[tuple[int, ImageStep]]) -> Image.Image:
+    """The last of these steps over the enlarged picture, with the way there from the first."""
     step, seen = watched[-1]
-    picture = enlarged(image.convert("RGB"))[0]
     names = [scene.name(index) for index in range(len(scene.objects))]
     font = ImageFont.load_default(size=15)
     canvas = Image.new("RGB", (picture.width, picture.height + _LINE), "white")
@@ -146,6 +151,20 @@ def save_gif(frames: Sequence[Image.Image], path: str | Path | IO[bytes], millis
     first, *others = frames
     lasting = [milliseconds] * len(others) + [4 * milliseconds]
     first.save(path, format="GIF", save_all=True, append_images=others, duration=lasting, loop=0)
+
+
+def gif_bytes(frames: Sequence[Image.Image]) -> bytes:
+    """Content of the file that `save_gif` writes."""
+    buffer = BytesIO()
+    save_gif(frames, buffer)
+    return buffer.getvalue()
+
+
+def figure_bytes(figure: Figure, dpi: int) -> bytes:
+    """Content of a PNG file of a matplotlib figure."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def trace_figure(trace: Trace, image: int = 0, names: Sequence[str] = ()) -> Figure:

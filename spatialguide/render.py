@@ -6,7 +6,6 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -218,19 +217,15 @@ def write_pictures(result: Result, folder: Path) -> list[Path]:
         OutputError: they cannot be written there.
     """
     from spatialguide.diagram import scene_svg
-    from spatialguide.pictures import save_gif
+    from spatialguide.pictures import figure_bytes, gif_bytes
 
     sheet, animation, curves, graph = (folder / name for name in ("maps.png", "maps.gif", "curves.png", "scene.svg"))
     write_bytes(sheet, png_bytes(result.attention_sheet()))
-    moving = BytesIO()
-    save_gif(result.attention_frames(), moving)
-    write_bytes(animation, moving.getvalue())
+    write_bytes(animation, gif_bytes(result.attention_frames()))
     write_text(graph, scene_svg(result.scene))
     written = [sheet, animation, graph]
     try:
-        drawn = BytesIO()
-        result.figure().savefig(drawn, dpi=120, format="png")
-        write_bytes(curves, drawn.getvalue())
+        write_bytes(curves, figure_bytes(result.figure(), dpi=120))
         written.append(curves)
     except PictureError as error:
         warnings.warn(str(error), PictureWarning, stacklevel=2)

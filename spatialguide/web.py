@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -411,7 +410,8 @@ def make_page(studio: Studio) -> gradio.Blocks:
         def maps(drawing: Drawing | None, at: float) -> tuple[str, str]:
             if drawing is None or not drawing.steps:
                 return "", ""
-            return _maps(drawing.unguided, int(at), "unguided"), _maps(drawing.guided, int(at), "guided")
+            at = min(int(at), drawing.steps)
+            return _maps(drawing.unguided, at, "unguided"), _maps(drawing.guided, at, "guided")
 
         # What is answered at once does not wait behind drawings, nor count among them.
         light: dict[str, Any] = {"show_progress": "hidden", "queue": False}
@@ -537,17 +537,16 @@ def _maps(result: Result, step: int, name: str) -> str:
 
 def _sheet(drawing: Drawing) -> str:
     """The guided image's attention at every step, with links to save it and its animation."""
-    from spatialguide.pictures import save_gif
+    from spatialguide.pictures import gif_bytes
 
     if not drawing.steps:
         return ""
-    animation = io.BytesIO()
-    save_gif(drawing.guided.attention_frames(), animation)
+    animation = _data("image/gif", gif_bytes(drawing.guided.attention_frames()))
     source = _data("image/png", png_bytes(drawing.guided.attention_sheet()))
     return (
         f'<figure class="sheet"><img src="{source}" alt="attention to each object at every step of the guided image">'
         f'<figcaption><a download="maps.png" href="{source}">save this sheet</a> · '
-        f'<a download="maps.gif" href="{_data("image/gif", animation.getvalue())}">save the animation</a></figcaption></figure>'
+        f'<a download="maps.gif" href="{animation}">save the animation</a></figcaption></figure>'
     )
 
 
@@ -557,13 +556,13 @@ def _data(kind: str, content: bytes) -> str:
 
 
 def _curves(drawing: Drawing) -> str:
+    from spatialguide.pictures import figure_bytes
+
     if not drawing.steps:
         return ""
     try:
         figure = drawing.guided.figure()
     except SpatialGuideError as error:
         return _message(str(error))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110)
-    source = _data("image/png", buffer.getvalue())
+    source = _data("image/png", figure_bytes(figure, dpi=110))
     return f'<img src="{source}" alt="loss terms, correction and centroids over the steps" style="width:100%">'

@@ -123,16 +123,16 @@ def test_scenes_alike_in_structure_score_as_each_alone(
     scenes, bindings = _four_scenes()
     sample = torch.randn(4 * images, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     text = torch.randn(4 * images, 77, 32, generator=torch.Generator().manual_seed(1))
-    losses = LossSum(make_terms({name: TermConfig()}, registry), registry.relations(), ranked=True, watched=True)
+    losses = LossSum(make_terms({name: TermConfig()}, registry), registry.relations(), watched=True)
     with AttentionObserver(unet, decoder_layers(unet)) as observer:
         unet(sample, 500, text)
-    together = losses(observer, scenes, bindings, sample)
+    together = losses(observer, scenes, bindings, sample, ranked=True)
     alone = []
     for number, (scene, tokens) in enumerate(zip(scenes, bindings, strict=True)):
         rows = slice(number * images, (number + 1) * images)
         with AttentionObserver(unet, decoder_layers(unet)) as observer:
             unet(sample[rows], 500, text[rows])
-        alone.append(losses(observer, [scene], [tokens], sample[rows]))
+        alone.append(losses(observer, [scene], [tokens], sample[rows], ranked=True))
     assert together.total.item() == pytest.approx(sum(scored.total.item() for scored in alone), rel=1e-4)
     for seen, expected in zip(together.images, (image for scored in alone for image in scored.images), strict=True):
         assert (seen is None) == (expected is None)
