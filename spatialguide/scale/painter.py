@@ -54,7 +54,7 @@ class Outcome:
     Attributes:
         status: "done" or "failed"; error says why.
         key: content address: hash of prompt, scene, seed, configuration and versions. Empty for what was not drawn.
-        png: the image as a file with its metadata, perhaps still being encoded; None for what was not drawn.
+        png: the image as a file with its metadata; None for what was not drawn.
         seconds: of its batch, shared out. steps: sampling steps of its batch. skipped: guided steps that were left uncorrected.
     """
 
@@ -63,11 +63,19 @@ class Outcome:
     key: str = ""
     error: str = ""
     description: str = ""
-    png: Future[bytes] | None = None
+    png: bytes | None = None
     seconds: float = 0.0
     steps: int = 0
     guided_steps: int = 0
     skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A request that was drawn, and its file, which may still be being encoded."""
+
+    outcome: Outcome
+    png: Future[bytes]
 
 
 class Painter:
@@ -124,12 +132,13 @@ class Painter:
 
         Batches are cut from the requests in order of configuration and length, so that they are the same at every start.
         """
-        outcomes = list(prepared.failed)
+        found: list[Outcome | Drawn] = list(prepared.failed)
         for batch in _batches(prepared.ready, self._batch):
-            outcomes += self._attempt(batch)
+            found += self._attempt(batch)
+        outcomes = [_encoded(each) if isinstance(each, Drawn) else each for each in found]
         return sorted(outcomes, key=lambda outcome: outcome.request.index)
 
-    def _attempt(self, batch: Sequence[Ready]) -> list[Outcome]:
+    def _attempt(self, batch: Sequence[Ready]) -> Sequence[Outcome | Drawn]:
         """Draw a batch; where that fails, one after another, so that only the guilty one does."""
         try:
             return self._draw(batch)
@@ -139,7 +148,7 @@ class Painter:
                 return [Outcome(batch[0].request, FAILED, error=said(error))]
             return [outcome for each in batch for outcome in self._attempt([each])]
 
-    def _draw(self, batch: Sequence[Ready]) -> list[Outcome]:
+    def _draw(self, batch: Sequence[Ready]) -> list[Drawn]:
         began = time.perf_counter()
         # Shapes that never vary: an image's numbers do not depend on how many others are drawn with it.
         full = [*batch, *[batch[-1]] * (self._batch - len(batch))]
@@ -150,24 +159,23 @@ class Painter:
             scene=[each.scene for each in full],
             seed=[each.request.seed for each in full],
         )
-        outcomes = []
+        seconds = (time.perf_counter() - began) / len(batch)
+        drawn = []
         for number, each in enumerate(batch):
             seen = [step.images[number] for step in result.trace.steps]
             metadata = result.metadata[number]
-            outcomes.append(
-                Outcome(
-                    each.request,
-                    DONE,
-                    key=content_key(metadata),
-                    description=each.scene.describe(),
-                    png=self._encoder.submit(png_bytes, result.images[number], metadata),
-                    steps=metadata["settings"]["num_inference_steps"],
-                    guided_steps=sum(step is not None and step.correction_norm > 0 for step in seen),
-                    skipped=sum(step is not None and step.skipped for step in seen),
-                )
+            outcome = Outcome(
+                each.request,
+                DONE,
+                key=content_key(metadata),
+                description=each.scene.describe(),
+                seconds=seconds,
+                steps=metadata["settings"]["num_inference_steps"],
+                guided_steps=sum(step is not None and step.correction_norm > 0 for step in seen),
+                skipped=sum(step is not None and step.skipped for step in seen),
             )
-        seconds = (time.perf_counter() - began) / len(batch)
-        return [replace(outcome, seconds=seconds) for outcome in outcomes]
+            drawn.append(Drawn(outcome, self._encoder.submit(png_bytes, result.images[number], metadata)))
+        return drawn
 
     def _config_of(self, request: Request) -> GuideConfig:
         if not request.config:
@@ -192,6 +200,15 @@ def _batches(ready: Sequence[Ready], size: int) -> list[list[Ready]]:
         else:
             batches.append([each])
     return batches
+
+
+def _encoded(drawn: Drawn) -> Outcome:
+    """With the file; what cannot be encoded is poison as what cannot be drawn is."""
+    try:
+        return replace(drawn.outcome, png=drawn.png.result())
+    except Exception as error:  # a backend may give anything for an image
+        _refuse_fatal(error, usual=True)
+        return Outcome(drawn.outcome.request, FAILED, error=said(error))
 
 
 def _refuse_fatal(error: Exception, usual: bool) -> None:

@@ -122,7 +122,7 @@ def _problem(prompt: Any, seed: Any, config: Any) -> str | None:
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         return '"config" must hold keys of the configuration, such as {"guidance.strength": 1.5}'
     try:
-        json.dumps(config, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(config, allow_nan=False, ensure_ascii=False, sort_keys=True).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return f'"config" must hold numbers, texts and lists alone: {error}'
     try:

@@ -143,7 +143,11 @@ class Store:
             if drawn:
                 self._write(f"shards/{name}.tar", _tar(drawn))
         else:
-            self._write_all({_place(outcome.key): _file(outcome) for outcome in drawn})
+            files = {}
+            for outcome in drawn:
+                assert outcome.png is not None
+                files[_place(outcome.key)] = outcome.png
+            self._write_all(files)
         rows = [self._row(outcome, name) for outcome in outcomes]
         counts = {"done": str(len(drawn)), "failed": str(len(outcomes) - len(drawn))}
         table = pa.Table.from_pylist(rows, schema=_schema({"digest": unit.digest, **counts}))
@@ -229,12 +233,6 @@ class Store:
             write_bytes(path, content)
 
 
-def _file(outcome: Outcome) -> bytes:
-    """The PNG of what was drawn."""
-    assert outcome.png is not None
-    return outcome.png.result()
-
-
 def _place(key: str) -> str:
     return f"images/{key[:2]}/{key}.png"
 
@@ -249,13 +247,13 @@ def _tar(outcomes: Sequence[Outcome]) -> bytes:
     written = set()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as shard:
         for outcome in outcomes:
+            assert outcome.png is not None
             if outcome.key in written:
                 continue  # the same request twice is one sample
             written.add(outcome.key)
-            png = _file(outcome)
-            with Image.open(io.BytesIO(png)) as image:
+            with Image.open(io.BytesIO(outcome.png)) as image:
                 about = image.info[METADATA_KEY]
-            for suffix, content in (("png", png), ("txt", outcome.request.prompt.encode()), ("json", about.encode())):
+            for suffix, content in (("png", outcome.png), ("txt", outcome.request.prompt.encode()), ("json", about.encode())):
                 member = tarfile.TarInfo(f"{outcome.key}.{suffix}")
                 member.size = len(content)
                 shard.addfile(member, io.BytesIO(content))

@@ -19,7 +19,7 @@ from PIL import Image
 from spatialguide import LossTerm, SpatialGuide, hookimpl
 from spatialguide.config import make_config
 from spatialguide.errors import BatchError, UnknownPluginError
-from spatialguide.images import read_metadata
+from spatialguide.images import png_bytes, read_metadata
 from spatialguide.registry import Registry
 from spatialguide.scale.metrics import Metrics
 from spatialguide.scale.painter import Painter
@@ -194,6 +194,17 @@ def test_another_input_costs_nothing_that_is_there(batch: Batch, tmp_path: Path,
     fewer = request_file(tmp_path / "other", [{"prompt": prompt, "seed": n} for n, prompt in enumerate(PROMPTS[:4])])
     with pytest.raises(BatchError, match="more requests"):
         run_batch(replace(batch, source=fewer))
+
+
+def test_an_image_that_cannot_be_encoded_is_poison(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(image: Any, metadata: dict[str, Any]) -> bytes:
+        if metadata["prompt"] == PROMPTS[1]:
+            raise TypeError("no picture")
+        return png_bytes(image, metadata)
+
+    monkeypatch.setattr("spatialguide.scale.painter.png_bytes", refused)
+    report = run_batch(batch)
+    assert (report["done"], report["failed"], report["errors"]) == (4, 1, ["request 1: TypeError: no picture"])
 
 
 def test_a_request_that_asks_for_too_much_memory_is_poison(

@@ -122,6 +122,7 @@ def test_a_date_in_a_csv_is_set_aside(tmp_path: Path) -> None:
         (b"a cat, to the left of a dog,2", "line 2 has more cells than the header"),
         (b"a,2024-13-45", "line 2: a value is not valid YAML"),
         (b"a,!!int x", "line 2: a value is not valid YAML"),
+        (b'a,"{1: 2, b: 3}"', '"config" must hold numbers'),
         (b"a \xff,2", "the prompt is no valid text"),
         (b"a,\xff", "line 2: a value is not valid YAML"),
     ],
