@@ -37,6 +37,10 @@ class AttendAndExcite(LossTerm):
             raise ValueError("the kernel needs a middle: give an odd number of cells")
         return size
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Only the most neglected object of each layer gets a gradient."""
         from spatialguide.maps import layer_mean, smoothed

@@ -38,6 +38,10 @@ class BoxDiff(BoxTerm):
     outer: float = Field(default=1.0, ge=0)
     corner: float = Field(default=1.0, ge=0)
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero for maps that equal their masks."""
         from spatialguide.maps import box_masks, layer_mean

@@ -30,6 +30,10 @@ class Conform(LossTerm):
     levels: tuple[str, ...] = ("coarse",)
     temperature: float = Field(default=0.5, gt=0)
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero for a single object."""
         import torch

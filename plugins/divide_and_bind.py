@@ -26,6 +26,10 @@ class DivideAndBind(LossTerm):
     wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse",)
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Negative or zero. A flat map gets no gradient: it varies nowhere."""
         from spatialguide.maps import layer_mean

@@ -27,6 +27,10 @@ class LayoutGuidance(BoxTerm):
     wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("coarse",)
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Between 0, all inside, and 1, all outside."""
         from spatialguide.maps import box_masks, distributions, layer_mean

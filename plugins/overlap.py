@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.hookspecs import hookimpl
-from spatialguide.layout import Box
 from spatialguide.scene import Scene
 
 if TYPE_CHECKING:
@@ -26,24 +25,24 @@ class Overlap(LossTerm):
     wordless: ClassVar[bool] = True
     levels: tuple[str, ...] = ("mid",)
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero for a single object."""
         import torch
 
-        from spatialguide.layout import boxes
+        from spatialguide.layout import together
         from spatialguide.maps import distributions, layer_mean
 
-        places = boxes(scene, relations)
-        pairs = [(i, j) for i, j in combinations(range(len(places)), 2) if _apart(places[i], places[j])]
+        met = together(scene, relations)
+        pairs = [pair for pair in combinations(range(len(scene.objects)), 2) if pair not in met]
         if not pairs:
             return statistics.mass.new_zeros(statistics.mass.shape[0])
         first, second = ([pair[end] for pair in pairs] for end in (0, 1))
         shares = (distributions(maps) for maps in statistics.maps)
         return layer_mean(torch.minimum(p[:, first], p[:, second]).sum(dim=(-2, -1)).mean(dim=1) for p in shares)
-
-
-def _apart(one: Box, other: Box) -> bool:
-    return any(max(one[axis], other[axis]) >= min(one[axis + 2], other[axis + 2]) for axis in (0, 1))
 
 
 @hookimpl

@@ -40,16 +40,18 @@ class Placement(BoxTerm):
     outside: float = Field(default=1.0, ge=0)
     extent: float = Field(default=1.0, ge=0)
 
+    def applies(self, scene: Scene) -> bool:
+        """To scenes with relations, and with given boxes to all with objects."""
+        return bool(scene.objects if self.boxes else scene.relations)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
-        """Zero for maps that equal their masks, and for a scene without relations."""
+        """Zero for maps that equal their masks."""
         from spatialguide.maps import box_masks, layer_mean
         from spatialguide.placement import nearest_boxes, parts
 
-        if not scene.relations:
-            return statistics.mass.new_zeros(statistics.mass.shape[0])
         given = self.boxes_of(scene, relations)
         if self.boxes is None:
-            boxes = nearest_boxes(_centres(statistics), scene, relations, given, self.slack)
+            boxes = nearest_boxes(statistics.place.mean(dim=1), scene, relations, given, self.slack)
         else:
             boxes = statistics.mass.new_tensor(given)
         split, owners = parts(boxes, [item.count or 1 for item in scene.objects])
@@ -69,15 +71,6 @@ class Placement(BoxTerm):
             + self.outside * outside.mean(dim=1)
             + self.extent * sum(each.mean(dim=1) for each in extents)
         )
-
-
-def _centres(statistics: ObjectStatistics) -> Tensor:
-    """Centroids, (images, objects, 2), mean over layers, counted as boxes are: from edge to edge of the cells, not from the
-    first cell's middle to the last's."""
-    import torch
-
-    cells = statistics.centroid.new_tensor([[m.shape[-1], m.shape[-2]] for m in statistics.maps])[:, None]
-    return torch.mean((statistics.centroid * (cells - 1) + 0.5) / cells, dim=1)
 
 
 @hookimpl

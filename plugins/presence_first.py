@@ -32,6 +32,10 @@ class PresenceFirst(LossTerm):
     gate: float = Field(default=0.75, gt=0, le=1)
     margin: float = 0.25
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero where every object is present and every relation holds with the margin."""
         import torch

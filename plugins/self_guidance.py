@@ -32,13 +32,18 @@ class SelfGuidance(BoxTerm):
     size: float = Field(default=1.0, ge=0)
     sharpness: float = Field(default=10.0, gt=0)
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero where every object is centred in its box and as large as it."""
         from spatialguide.maps import layer_mean, stretched
 
         x0, y0, x1, y1 = statistics.centroid.new_tensor(self.boxes_of(scene, relations)).unbind(dim=1)
         area = (x1 - x0) * (y1 - y0)
-        off = (statistics.centroid[..., 0] - (x0 + x1) / 2).abs() + (statistics.centroid[..., 1] - (y0 + y1) / 2).abs()
+        place = statistics.place
+        off = (place[..., 0] - (x0 + x1) / 2).abs() + (place[..., 1] - (y0 + y1) / 2).abs()
         shapes = (stretched((self.sharpness * (stretched(maps) - 0.5)).sigmoid()) for maps in statistics.maps)
         unlike = layer_mean((shape.mean(dim=(-2, -1)) - area).abs().mean(dim=1) for shape in shapes)
         return self.centroid * off.mean(dim=(1, 2)) + self.size * unlike

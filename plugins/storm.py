@@ -52,6 +52,10 @@ class Storm(BoxTerm):
     epsilon: float = Field(default=0.05, ge=0.03)  # below, float32 has no number for the kernel at the far corner
     iterations: int = Field(default=20, ge=1)
 
+    def applies(self, scene: Scene) -> bool:
+        """To every scene with objects."""
+        return bool(scene.objects)
+
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Above 0 even for maps that equal their targets: regularisation leaves a remainder."""
         from spatialguide.maps import layer_mean
@@ -64,7 +68,10 @@ class Storm(BoxTerm):
         if rest:
             for index, (x0, y0, x1, y1) in enumerate(self.boxes_of(scene, relations)):
                 if index in rest:
-                    goals.append(centres.new_tensor([(x0 + x1) / 2, (y0 + y1) / 2]).expand_as(centres[:, :, 0]))
+                    cells = centres.new_tensor([[m.shape[-1], m.shape[-2]] for m in statistics.maps])
+                    # Boxes are counted from edge to edge, centroids from the first cell's middle to the last's.
+                    goal = (centres.new_tensor([(x0 + x1) / 2, (y0 + y1) / 2]) * cells - 0.5) / (cells - 1).clamp(min=1)
+                    goals.append(goal.expand_as(centres[:, :, 0]))
         return layer_mean(
             self._layer(maps, errands, rest, [goal[:, layer] for goal in goals], centres[:, layer])
             for layer, maps in enumerate(statistics.maps)

@@ -37,6 +37,14 @@ class LossTerm(BaseModel, ABC):
 
     levels: tuple[str, ...] = ("coarse", "mid")
 
+    def applies(self, scene: Scene) -> bool:
+        """Whether the term has anything to say of a scene; by default of every scene with relations.
+
+        It is not called for other scenes, and one to which no term applies is drawn as the plain pipeline draws it. A term
+        that speaks of objects alone returns bool(scene.objects).
+        """
+        return bool(scene.relations)
+
     @abstractmethod
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Score images that share one scene, or for a wordless term scenes of one structure.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from spatialguide.losses import Term
     from spatialguide.trace import Trace
 
 
@@ -198,7 +199,7 @@ class SpatialGuide:
             tokens: positions of each object's tokens, per prompt and object; by the pipeline's tokenizers if not given. For
                 prompt_embeds that are not the tokenizer's one-to-one encoding of the prompt, or a prompt_2 that differs.
             guidance_scale: that of your call, for pipelines that do not say what they were called with (PixArt's); by default
-                their usual one. Only mode "relative" needs it.
+                their usual one. Mode "relative", `rescale` and `clip` need it.
             watch: look at every step, and keep the objects' attention maps in the trace, for `spatialguide.pictures`.
 
         The configuration's scheduler, steps and scale are not used: those are the caller's.
@@ -217,7 +218,7 @@ class SpatialGuide:
                 "attach() guides a call that you make, and the text encoder must not read the marks: "
                 "use scene = guide.parse(prompt), then attach(pipeline, scene.prompt, scene=scene) and pipeline(scene.prompt)"
             )
-        scenes = self._reader.scenes(prompts, scene)
+        scenes = self._reader.scenes(prompts, scene, self._guides)
         if tokens is not None and not all(_are_positions(each) for objects in tokens for each in objects):
             raise BindingError("tokens must hold at least one position for each object, counted from 0")
         if tokens is not None and [len(each) for each in tokens] != [len(each.objects) for each in scenes]:
@@ -250,10 +251,11 @@ class SpatialGuide:
 
         refuse_unsupported(pipeline)
         denoiser = plain(denoiser_of(pipeline))
-        # A scene without relations is drawn as the plain pipeline draws it.
-        looked_at = tuple(s if s.relations else s.model_copy(update={"objects": ()}) for s in scenes)
+        terms = make_terms(self.losses, self.registry)
+        # Of the others nothing is seen: the plain pipeline draws them.
+        looked_at = tuple(s if _is_looked_at(s, terms) else s.model_copy(update={"objects": ()}) for s in scenes)
         stretches = encodings(pipeline)
-        settings, terms = self.config.guidance, make_terms(self.losses, self.registry)
+        settings = self.config.guidance
         if not guided:
             settings = settings.model_copy(update={"strength": 0.0})
         losses = LossSum(terms, self.registry.relations(), settings.map_size, watched=watch)
@@ -273,6 +275,12 @@ class SpatialGuide:
         )
         with guidance.attached() as trace:
             yield trace
+
+    def _guides(self, scene: Scene) -> bool:
+        """Whether there is anything to guide in a scene."""
+        from spatialguide.losses import make_terms
+
+        return _is_looked_at(scene, make_terms(self.losses, self.registry))
 
     @property
     def losses(self) -> dict[str, TermConfig]:
@@ -358,12 +366,13 @@ class SpatialGuide:
             raise PromptError(f"images_per_prompt must be at least 1, not {images_per_prompt}")
         tries = self.config.guidance.best_of if guided else 1
         firsts = _first_seeds(seed, len(prompts) * images_per_prompt, tries)
-        scenes = self._reader.scenes(prompts, scene)
+        scenes = self._reader.scenes(prompts, scene, self._guides)
         self._warn_unknown_objects(scenes)
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
         drawn = []
-        for number in range(tries):
+        # Candidates of which nothing is seen cannot be ranked.
+        for number in range(tries if any(map(self._guides, scenes)) else 1):
             seeds = [first + number for first in firsts]
             drawn.append(self._draw(pipeline, scenes, images_per_prompt, seeds, guided, watch, on_step))
         scores = [[trace.satisfaction(i) for _, trace in drawn] for i in range(len(firsts))]
@@ -497,6 +506,12 @@ def _callback(pipeline: Any, on_step: Callable[[int, int], object] | None) -> di
         return {"callback_on_step_end": at_step_end}
     # PixArt's pipelines have the older form.
     return {"callback": lambda step, timestep, latents: done(step)}
+
+
+def _is_looked_at(scene: Scene, terms: Sequence[Term]) -> bool:
+    from spatialguide.losses import applying
+
+    return bool(scene.relations or applying(terms, scene))
 
 
 def _are_positions(positions: Sequence[int]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import networkx
@@ -21,6 +21,8 @@ from spatialguide.scene import Scene
 _THIRDS = ("first third", "middle third", "last third")
 #: Part of its share of the picture that an object's box fills, so that neighbours keep apart.
 _FILL = 0.8
+#: Distances below this are none, in image sides.
+_SAME = 1e-4
 #: Places tried where the grid does not satisfy a scene, and how far around the grid's, in image sides.
 _TRIES, _JITTER = 4096, 0.2
 
@@ -116,7 +118,7 @@ def _wishes(scene: Scene, relations: Mapping[str, Relation], axis: int) -> Itera
     for edge in scene.relations:
         relation = relations[edge.predicate]
         if axis == 0 and relation.direction is None:
-            if len(edge.objects) == 2:
+            if len(set(edge.objects)) == 2:
                 yield edge.objects[0], edge.subject
                 yield edge.subject, edge.objects[1]
             elif relation.converse == edge.predicate:
@@ -178,6 +180,15 @@ def _searched(scene: Scene, start: Sequence[Box], relations: Mapping[str, Relati
     worst = np.min(list(_distances_of(_can_hold(scene.relations), centres, relations)), axis=0)
     best = centres[int(worst.argmax())]
     return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in np.concatenate([best - half, best + half], axis=1).tolist())
+
+
+def together(scene: Scene, relations: Mapping[str, Relation]) -> set[tuple[int, int]]:
+    """Pairs (i, j), i < j, of objects whose `boxes` overlap, as those of "inside" do."""
+    return {(i, j) for (i, one), (j, other) in combinations(enumerate(boxes(scene, relations)), 2) if not _apart(one, other)}
+
+
+def _apart(one: Box, other: Box) -> bool:
+    return any(max(one[axis], other[axis]) >= min(one[axis + 2], other[axis + 2]) for axis in (0, 1))
 
 
 def layout_distances(scene: Scene, relations: Mapping[str, Relation]) -> list[float]:
@@ -246,7 +257,8 @@ def _distances_of(edges: Iterable[Edge], centres: NDArray[np.float64], relations
 
 
 def _can_hold(edges: Iterable[Edge]) -> list[Edge]:
-    """Without those in which an object stands for both grounds ("between two trees"): their distance is zero at best."""
+    """Without those in which an object stands for both grounds ("between two trees"): their distance is zero at best, where
+    the subject stands amid the object's box."""
     return [edge for edge in edges if len(set(edge.objects)) == len(edge.objects)]
 
 
@@ -268,12 +280,15 @@ def _arranged(scene: Scene, relations: Mapping[str, Relation], group: list[int],
         for along in (axis, 1 - axis)
         for order in (group, group[::-1])
     ]
-    ways.append(dict.fromkeys(group, area))
-
     inner = [edge for edge in scene.relations if edge.objects and {edge.subject, *edge.objects} <= set(group)]
+    possible = _can_hold(inner)
+    amid = {edge.subject for edge in inner if edge not in possible}
+    _, middle, _ = _split(area, 3, axis)
+    ways.append({index: middle if index in amid else area for index in group})
 
     def held(way: Mapping[int, Box]) -> int:
-        return sum(bool(distance > 0) for distance in _distances(inner, way, relations))
+        floors = [0.0 if edge in possible else -_SAME for edge in inner]
+        return sum(bool(d > floor) for d, floor in zip(_distances(inner, way, relations), floors, strict=True))
 
     return max(ways, key=held)
 

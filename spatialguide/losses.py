@@ -12,10 +12,10 @@ from torch import Tensor
 from spatialguide.config import TermConfig, explain
 from spatialguide.contracts import LossTerm, Relation
 from spatialguide.errors import ConfigError, InvalidPluginError, PluginError, SpatialGuideError
-from spatialguide.layout import layout_distances
+from spatialguide.layout import layout_distances, together
 from spatialguide.observer import AttentionObserver, Bindings, LayerMaps
 from spatialguide.registry import Registry
-from spatialguide.satisfaction import finest, satisfaction
+from spatialguide.satisfaction import finest, finest_maps, satisfaction
 from spatialguide.scene import Scene
 from spatialguide.statistics import ObjectStatistics, object_statistics
 from spatialguide.trace import ImageStep, ObjectMap
@@ -54,10 +54,11 @@ class Scored:
         """How far each image's worst relation is from holding with `margin`, in [0, 1]; 1 without relations.
 
         `REACHED` of the distance in the scene's layout counts where that is less than the margin, as it is for many objects in
-        a row.
+        a row. Relations that do not hold in it ("between two trees", whose distance is zero at best) are not waited for.
         """
         worst = []
-        for distances, reach in zip(self.distances, self.reach, strict=True):
+        for every, layout in zip(self.distances, self.reach, strict=True):
+            distances, reach = every[layout > 0], layout[layout > 0]
             if not distances.numel():
                 worst.append(torch.ones((), device=self.total.device))
                 continue
@@ -114,8 +115,9 @@ class LossSum:
             rows = [row for place in places for row in range(place.start, place.stop)]
             statistics = object_statistics(_joined(found), self.map_size)
             gaps = self._distances(statistics, scene)
-            values = {term.name: self._value(term, statistics, scene, len(rows)) for term in self.terms}
-            loss = sum((term.weight * values[term.name] for term in self.terms), torch.zeros(len(rows), device=sample.device))
+            terms = applying(self.terms, scene)
+            values = {term.name: self._value(term, statistics, scene, len(rows)) for term in terms}
+            loss = sum((term.weight * values[term.name] for term in terms), torch.zeros(len(rows), device=sample.device))
             good = torch.stack([value.isfinite() for value in values.values()]).all(dim=0) if values else loss.isfinite()
             # A term that is not finite for one image must not spoil the others.
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
@@ -157,7 +159,7 @@ class LossSum:
 
     def _satisfaction(self, statistics: ObjectStatistics, scene: Scene) -> Tensor:
         seen = finest(statistics)
-        return satisfaction(seen, self._distances(seen, scene))
+        return satisfaction(seen, self._distances(seen, scene), together(scene, self.relations))
 
     def _distances(self, statistics: ObjectStatistics, scene: Scene) -> Tensor:
         """(images, relations), without a graph."""
@@ -203,9 +205,25 @@ def _image_steps(
 
 def _maps(statistics: ObjectStatistics) -> list[tuple[ObjectMap, ...]]:
     """Per image, each object's map on the finest level, mean over its layers."""
-    *_, last = layers = finest(statistics).maps
-    rows: list[list[ObjectMap]] = torch.stack([m for m in layers if m.shape == last.shape]).detach().mean(dim=0).tolist()
+    rows: list[list[ObjectMap]] = finest_maps(finest(statistics)).tolist()
     return [tuple(maps) for maps in rows]
+
+
+def applying(terms: Sequence[Term], scene: Scene) -> list[Term]:
+    """The terms that have anything to say of a scene.
+
+    Raises:
+        PluginError: a term raises when it is asked.
+    """
+    found = []
+    for term in terms:
+        try:
+            if term.term.applies(scene):
+                found.append(term)
+        except Exception as error:
+            where = f"loss '{term.name}' of distribution '{term.distribution}'"
+            raise PluginError(f"{where} raised {type(error).__name__}: {error}") from error
+    return found
 
 
 def make_terms(losses: Mapping[str, TermConfig], registry: Registry) -> tuple[Term, ...]:

@@ -31,7 +31,8 @@ def nearest_boxes(
     Along an axis on which the scene orders two objects, by a direction or by what several directions imply, they keep at least
     (1 - slack) of the distance that their given boxes' centres have there. Members of a relation of another kind ("inside",
     "between") keep the given offset, and objects that have a place in the picture keep it. Others only stand apart, in the
-    given order. So the given boxes are one solution, and what the scene leaves open follows the image. Solved by projecting on
+    given order, or in the image's where the scene asks for no order at all and the given boxes are in a row ("a cat next to
+    a dog"). So the given boxes are one solution, and what the scene leaves open follows the image. Solved by projecting on
     one distance after another until all hold (projections onto convex sets).
 
     Args:
@@ -48,6 +49,7 @@ def nearest_boxes(
     rows = list(_gaps(scene, relations, wanted.tolist(), half[:, 0].tolist(), slack))
     first, second = (torch.tensor([row[end] for row in rows], dtype=torch.long) for end in (0, 1))
     gaps = centres.new_tensor([row[2] for row in rows])
+    open_order = torch.tensor(_is_open(scene, relations, rows))
     # A coordinate moves by the mean of what the distances ask of it.
     asking = torch.cat([first, second]).bincount(minlength=wanted.numel()).clamp(min=1)
     low, high = half.clone(), 1 - half
@@ -56,8 +58,10 @@ def nearest_boxes(
             axes = _placed_axes(relations[edge.predicate])
             low[edge.subject, axes] = high[edge.subject, axes] = wanted[edge.subject, axes]
     places = centres.flatten(-2)
+    sign = torch.where(open_order & (places[..., second] < places[..., first]), -1.0, 1.0)
     for _ in range(_ROUNDS):
-        missing = (gaps - (places[..., second] - places[..., first])).relu() / 2  # each end goes half the way
+        # Each end goes half the way.
+        missing = sign * (gaps - sign * (places[..., second] - places[..., first])).relu() / 2
         moves = torch.zeros_like(places).index_add(-1, second, missing).index_add(-1, first, -missing)
         places = (places + moves / asking).clamp(low.flatten(), high.flatten())
     places = places.view(*places.shape[:-1], -1, 2)
@@ -91,6 +95,12 @@ def _gaps(
             if abs(distance) > _SAME:
                 ends = (2 * i + axis, 2 * j + axis) if distance > 0 else (2 * j + axis, 2 * i + axis)
                 yield *ends, min(abs(distance), half[i] + half[j])
+
+
+def _is_open(scene: Scene, relations: Mapping[str, Relation], gaps: Sequence[Gap]) -> bool:
+    """Whether the scene leaves the order of its objects to the image; only in a row is there room for every order."""
+    unordered = all(edge.objects and relations[edge.predicate].converse == edge.predicate for edge in scene.relations)
+    return unordered and len({first % 2 for first, _, _ in gaps}) <= 1
 
 
 def _placed_axes(relation: Relation) -> list[int]:

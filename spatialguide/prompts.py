@@ -124,8 +124,17 @@ class PromptReader:
         check_scene(scene, self._registry.relations())
         return scene
 
-    def scenes(self, prompts: Sequence[str], scenes: Scene | Sequence[Scene] | None) -> tuple[Scene, ...]:
-        """A scene for each prompt of a call: parsed, or those made by hand, checked; with warnings of what is not guided."""
+    def scenes(
+        self,
+        prompts: Sequence[str],
+        scenes: Scene | Sequence[Scene] | None,
+        guides: Callable[[Scene], bool] = lambda scene: bool(scene.relations),
+    ) -> tuple[Scene, ...]:
+        """A scene for each prompt of a call: parsed, or those made by hand, checked; with warnings of what is not guided.
+
+        Args:
+            guides: whether there is anything to guide in a scene.
+        """
         if scenes is None:
             made = tuple(self.parse(prompt) for prompt in prompts)
         else:
@@ -142,7 +151,8 @@ class PromptReader:
                 message = f"no relation found in '{scene.prompt}' ({scene.describe()}{_reasons(scene)})"
                 if self._strict:
                     raise NoRelationError(f"{message}: name two objects and where one is, or leave out strict")
-                warnings.warn(f"{message}: generating without guidance", UnguidedWarning, stacklevel=4)
+                if not guides(scene):
+                    warnings.warn(f"{message}: generating without guidance", UnguidedWarning, stacklevel=4)
             elif scene.ignored:
                 warnings.warn(f"not guided in '{scene.prompt}': {'; '.join(scene.ignored)}", UnguidedWarning, stacklevel=4)
         return found

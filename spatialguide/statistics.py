@@ -40,6 +40,15 @@ class ObjectStatistics:
     variance: Tensor
     maps: tuple[Tensor, ...]
 
+    @property
+    def place(self) -> Tensor:
+        """Centroids as boxes are counted, from edge to edge of the grid: (images, layers, objects, 2), x then y, in [0, 1].
+
+        `centroid` is counted from the first cell's middle to the last's, which on a coarse grid is a different thing.
+        """
+        cells = self.centroid.new_tensor([[m.shape[-1], m.shape[-2]] for m in self.maps])[:, None]
+        return (self.centroid * (cells - 1) + 0.5) / cells
+
     def at(self, levels: Iterable[str]) -> ObjectStatistics:
         """The layers of the given levels only.
 

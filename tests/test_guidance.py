@@ -504,6 +504,53 @@ def test_refinement_needs_a_noise_table(random_pipeline: StableDiffusionPipeline
         draw(random_pipeline)
 
 
+@pytest.mark.parametrize(
+    "losses",
+    [
+        {"attend_and_excite": {}},
+        {"alignment": {}, "presence_first": {"gate": 1.0}},
+        {"boxdiff": {"boxes": [[0, 0.3, 0.4, 0.7], [0.6, 0.3, 1, 0.7]]}},
+        {"placement": {"boxes": [[0, 0.3, 0.4, 0.7], [0.6, 0.3, 1, 0.7]]}},
+    ],
+    ids=lambda losses: "+".join(losses),
+)
+def test_terms_that_speak_of_objects_guide_scenes_without_relations(
+    random_pipeline: StableDiffusionPipeline, losses: dict[str, Any], recwarn: pytest.WarningsRecorder
+) -> None:
+    prompt = "a cat and a dog"
+    scene = SpatialGuide().parse(prompt)
+    plain = draw(random_pipeline, prompt)
+    guiding = SpatialGuide(losses=losses, guidance={"window": (0.0, 1.0)})
+    with guiding.attach(random_pipeline, prompt, scene=scene) as trace:
+        assert not torch.equal(draw(random_pipeline, prompt), plain)
+    assert any(step.images[0].correction_norm > 0 for step in trace.steps)
+    assert set(trace.steps[0].images[0].terms) == set(losses) - {"alignment"}
+    assert not [each for each in recwarn if each.category is UnguidedWarning]
+
+
+def test_a_term_that_raises_when_it_is_asked_is_named(random_pipeline: StableDiffusionPipeline) -> None:
+    class Odd(LossTerm):
+        def applies(self, scene: Scene) -> bool:
+            raise ValueError("no idea")
+
+        def __call__(self, statistics: Any, scene: Scene, relations: Any) -> torch.Tensor:
+            raise NotImplementedError
+
+    class Plugin:
+        @hookimpl
+        def spatialguide_losses(self, register: Callable[..., None]) -> None:
+            register("odd", Odd)
+
+    registry = Registry()
+    registry.add(Plugin(), "tests")
+    guiding = SpatialGuide(registry=registry, losses={"odd": {}})
+    with (
+        pytest.raises(PluginError, match=r"loss 'odd' of distribution 'tests' raised ValueError: no idea"),
+        guiding.attach(random_pipeline, PROMPT, scene=SCENE),
+    ):
+        draw(random_pipeline)
+
+
 def test_best_of_keeps_the_candidate_whose_maps_show_the_scene_best() -> None:
     prompt = "a cat to the left of a dog"
     chosen = SpatialGuide(steps=6, guidance={"best_of": 3})
@@ -524,6 +571,14 @@ def test_best_of_keeps_the_candidate_whose_maps_show_the_scene_best() -> None:
     assert [image.correction_norm for image in kept.trace.steps[3].images] == [0, 0]
     unguided = chosen(prompt, seed=5, guided=False)
     assert unguided.metadata[0]["seed"] == 5
+
+
+def test_candidates_that_cannot_be_ranked_are_not_drawn() -> None:
+    guiding, steps = SpatialGuide(steps=2, guidance={"best_of": 3}), []
+    with pytest.warns(UnguidedWarning):
+        result = guiding("a cat and a dog", seed=5, images_per_prompt=2, on_step=lambda done, whole: steps.append(done))
+    assert steps == [1, 2]
+    assert [each["seed"] for each in result.metadata] == [5, 8]
 
 
 def test_pipelines_without_a_unet_are_refused() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spatialguide.errors import ConfigError, SpatialGuideError
-from spatialguide.layout import Box, BoxTerm, boxes, conflicts, grid
+from spatialguide.layout import Box, BoxTerm, boxes, conflicts, grid, layout_distances, together
 from spatialguide.planning import check_scene
 from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry, default_registry
@@ -145,6 +145,17 @@ def test_columns_of_the_first_third_stay_in_it(registry: Registry) -> None:
     assert found.columns == 5
     assert found.x_edges == pytest.approx((0, 1 / 9, 2 / 9, 1 / 3, 2 / 3, 1))
     assert found.y_edges == (0, 1)
+
+
+def test_between_two_of_a_kind_is_amid_them(registry: Registry) -> None:
+    """One object stands for both trees: it has one box, around that of the cat."""
+    scene = scene_of(3, (0, "between", (1, 1)), (2, "left_of", (0,)))
+    cat, trees, dog = boxes(scene, registry.relations())
+    assert centre(cat) == pytest.approx(centre(trees))
+    assert trees[0] < cat[0] < cat[2] < trees[2]
+    assert dog[2] < trees[0]
+    assert together(scene, registry.relations()) == {(0, 1)}
+    assert layout_distances(scene, registry.relations()) == pytest.approx([0, 0.5], abs=1e-4)
 
 
 class Boxed(BoxTerm):

@@ -77,6 +77,19 @@ def test_no_slack_gives_the_layouts_distances(registry: Registry) -> None:
     assert torch.allclose(found[:, 0], torch.tensor([0.25, 0.75]), atol=1e-4)
 
 
+def test_neighbours_keep_the_images_order(registry: Registry) -> None:
+    """Which of the two is on the left is open, and not for the layout to say."""
+    scene = scene_of(2, (0, "next_to", (1,)))
+    for apart in ([[0.25, 0.5], [0.75, 0.5]], [[0.75, 0.5], [0.25, 0.5]]):
+        assert torch.allclose(moved(scene, apart, registry), torch.tensor(apart))
+    x = moved(scene, [[0.55, 0.5], [0.5, 0.5]], registry)[:, 0]
+    assert x[0] - x[1] > 0.3
+    # A third object that something orders keeps the layout's.
+    mixed = scene_of(3, (0, "next_to", (1,)), (1, "left_of", (2,)))
+    found = moved(mixed, [[0.9, 0.5], [0.5, 0.5], [0.1, 0.5]], registry)[:, 0]
+    assert found[1] < found[2]
+
+
 def test_a_place_in_the_picture_fixes_only_what_it_says(registry: Registry) -> None:
     """The left third says nothing of the height; an object of no relation stands apart, and else where it was."""
     scene = scene_of(2, (0, "in_region:left", ()))

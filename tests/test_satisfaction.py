@@ -30,6 +30,26 @@ def test_one_object_and_no_relation_score_zero() -> None:
     assert satisfaction(finest(statistics_of((1,))), torch.zeros(1, 0)).tolist() == [0.0]
 
 
+def test_maps_may_overlap_where_the_scene_puts_objects_together() -> None:
+    statistics = finest(statistics_of((0, 0, 3), (0, 1, 3)))
+    held = torch.full((2, 1), 0.25)
+    assert satisfaction(statistics, held).tolist() == pytest.approx([0.0, 1.0])
+    assert satisfaction(statistics, held, {(0, 1)}).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_maps_that_are_not_finite_come_last() -> None:
+    statistics = statistics_of((0, 3), (0, 3))
+    broken = torch.tensor([[float("nan")], [1.0]])
+    assert satisfaction(finest(statistics), broken).tolist() == pytest.approx([float("-inf"), 1.0])
+
+
+def test_layers_of_several_grids_in_one_level() -> None:
+    maps = torch.zeros(1, 2, 4, 4)
+    maps[0, 0, :, 0] = maps[0, 1, :, 3] = 0.5
+    layers = [LayerMaps("mid", torch.rand(1, 2, 2, 2)), LayerMaps("mid", maps)]
+    assert satisfaction(finest(object_statistics(layers)), torch.ones(1, 1)).tolist() == pytest.approx([1.0])
+
+
 def test_a_picked_trace_holds_each_images_own_steps() -> None:
     def trace(loss: float, indices: list[int]) -> Trace:
         image = ImageStep({}, loss, (), 0.0, 0.0, False, satisfaction=loss)

@@ -191,8 +191,9 @@ class _Drawing:
         for place, number in enumerate(part):
             images = slice(place * self.study.images, (place + 1) * self.study.images)
             scored = self._scored(number, result.images[images])
-            for key, image, row in zip(keys[images], result.images[images], scored, strict=True):
-                self.run.add(key, image, {**each, **row})
+            made = (about["seed"] for about in result.metadata[images])
+            for key, image, seed, row in zip(keys[images], result.images[images], made, scored, strict=True):
+                self.run.add(key, image, {**each, "seed": seed, **row})
 
     def _verdict(self, returned: Any) -> tuple[bool, float]:
         """What the benchmark's rule returned, checked."""
@@ -214,12 +215,11 @@ class _Drawing:
         case, scene, registry = self.cases[number], self.scenes[number], self.guide.registry
         asked = partial(self.benchmark.labels, case, scene)
         found = self.detector(images, registry.call("benchmarks", self.study.benchmark, asked))
-        for place, (image, boxes) in enumerate(zip(images, found, strict=True)):
+        for image, boxes in zip(images, found, strict=True):
             rule = partial(self.benchmark.score, case, scene, boxes, image.size, registry.relations())
             detected, score = self._verdict(registry.call("benchmarks", self.study.benchmark, rule))
             yield {
                 "prompt": case.prompt,
-                "seed": self.study.first_seed(number) + place,
                 "relations": [edge.predicate for edge in scene.relations],
                 "detected": detected,
                 "score": score,

@@ -200,15 +200,28 @@ def test_boxdiff_adds_inner_outer_and_corner(registry: Registry) -> None:
 def test_self_guidance_is_centroid_and_size(registry: Registry) -> None:
     relations = registry.relations()
     spot = torch.zeros(1, 1, 5, 5)
-    spot[..., 2, 3] = 1.0  # centroid (0.75, 0.5); soft size 1 / 25
+    spot[..., 2, 3] = 1.0  # the cell's middle is at (0.7, 0.5); soft size 1 / 25
     value = SelfGuidance(boxes=((0.0, 0.0, 0.5, 1.0),), size=0)(statistics(spot), scene(1), relations)
-    assert value.tolist() == pytest.approx([0.5])  # centre of the box: (0.25, 0.5)
+    assert value.tolist() == pytest.approx([0.45])  # centre of the box: (0.25, 0.5)
     value = SelfGuidance(boxes=((0.0, 0.0, 0.5, 1.0),), centroid=0)(statistics(spot), scene(1), relations)
     assert value.tolist() == pytest.approx([0.5 - 1 / 25], abs=1e-6)
     block = torch.zeros(1, 1, 4, 4)
     block[..., 1:3, 1:3] = 0.2
     fits = SelfGuidance(boxes=((0.25, 0.25, 0.75, 0.75),))(statistics(block), scene(1), relations)
     assert fits.tolist() == pytest.approx([0], abs=1e-6)
+
+
+def test_storm_sends_objects_without_an_errand_to_the_middle_of_their_box(registry: Registry) -> None:
+    """Counted from edge to edge: the second of four columns is the middle of (0.25, 0.5)."""
+    term, relations = Storm(boxes=((0.25, 0.0, 0.5, 1.0),), position=0, overlap=0, spread=0.05), registry.relations()
+    values = []
+    for column in range(4):
+        maps = torch.zeros(1, 1, 3, 4)
+        maps[..., 1, column] = 1.0
+        values.append(term(statistics(maps), scene(1), relations).item())
+    assert values[1] == pytest.approx(0, abs=1e-3)
+    assert values[0] == pytest.approx(values[2], rel=1e-3)
+    assert values[3] > values[2] > values[1]
 
 
 def test_transport_between_spots_is_their_squared_distance() -> None:

@@ -85,7 +85,13 @@ def test_placement_wants_as_many_spots_as_the_object_is_asked_for(registry: Regi
 
 
 def test_placement_leaves_scenes_without_relations_alone(registry: Registry) -> None:
-    assert Placement(**LEVELS)(statistics(grids(LEFT, RIGHT)), scene(2), registry.relations()).tolist() == [0]
+    unrelated, boxes = scene(2), [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]
+    assert not Placement(**LEVELS).applies(unrelated)
+    # Given boxes say where, whatever the scene does.
+    given = Placement(**LEVELS, boxes=boxes)
+    assert given.applies(unrelated)
+    values = given(statistics(grids(LEFT, RIGHT)), unrelated, registry.relations())
+    assert torch.equal(values, given(statistics(grids(LEFT, RIGHT)), scene(2, (0, "left_of", 1)), registry.relations()))
 
 
 def test_placement_needs_a_box_for_each_object(registry: Registry) -> None:
