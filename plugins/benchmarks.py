@@ -69,7 +69,10 @@ class MultiObject(Benchmark):
         engine = inflect.engine()
         names = tuple(self._names or vocabulary or bundled_names("coco"))
         if len(names) < self._sizes[-1]:
-            raise EvaluationError(f"{self._sizes[-1]} different objects are needed, and there are {len(names)} names")
+            raise EvaluationError(
+                f"{self._sizes[-1]} different objects are needed, and there are {len(names)} names: "
+                "give more, or ask for fewer objects"
+            )
         rng = random.Random(seed)
         cases = []
         for number in range(count):
@@ -133,7 +136,9 @@ class GenEval(Benchmark):
         try:
             lines = [json.loads(line) for line in _read(file)]
         except ValueError as error:
-            raise EvaluationError(f"'{file}' does not hold one JSON object per line: {error}") from error
+            raise EvaluationError(
+                f"'{file}' does not hold one JSON object per line: {error}; give the publication's .jsonl"
+            ) from error
         self._lines = [line for line in lines if isinstance(line, dict) and line.get("tag") == "position"]
 
     def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:
@@ -166,7 +171,7 @@ def _read(file: str) -> list[str]:
     try:
         return [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"cannot read '{file}': {error}") from error
+        raise EvaluationError(f"cannot read '{file}': {error}; give the path of the publication's file") from error
 
 
 @hookimpl

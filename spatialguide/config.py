@@ -216,7 +216,7 @@ def patched(config: GuideConfig, values: dict[str, Any]) -> GuideConfig:
         for key in outer:
             place = place.setdefault(key, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"configuration: '{path}' has no '{last}': '{key}' holds no keys")
+                raise ConfigError(f"configuration: '{path}' has no '{last}': '{key}' holds no keys, so set '{key}' itself")
         place[last] = value
     return _validated(data, "configuration")
 
@@ -237,9 +237,11 @@ def load_config(path: str | Path, **overrides: Any) -> GuideConfig:
     try:
         data = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"'{path}' is not valid YAML: {' '.join(str(error).split())}; `spatialguide config init` writes one that is"
+        ) from error
     if not isinstance(data, dict):
-        raise ConfigError(f"'{path}' must hold keys and values, not {type(data).__name__}")
+        raise ConfigError(f"'{path}' must hold keys and values, such as 'steps: 30', not {type(data).__name__}")
     preset = data.pop("preset", "balanced")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"'{path}': no preset is called '{preset}'.{suggestion(str(preset), PRESETS)}")

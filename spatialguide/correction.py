@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spatialguide.errors import UnsupportedPipelineError
 
+_KNOWN_TYPES = "use a scheduler for epsilon, v_prediction or sample, or one of flow matching"
 #: delta / alpha diverges at high noise, where alpha goes to zero.
 MIN_ALPHA = 0.1
 #: Without classifier-free guidance there is no eps_uncond; the usual size of the difference stands in for it.
@@ -48,7 +49,7 @@ def paper_correction(gradient: Tensor, eta: float, prediction_type: str, alpha: 
         return delta / floored
     if prediction_type == "sample":
         return -delta * (math.sqrt(1 - alpha**2) / floored)
-    raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}'")
+    raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}': {_KNOWN_TYPES}")
 
 
 def relative_correction(
@@ -72,7 +73,7 @@ def relative_correction(
         guidance_scale: of classifier-free guidance.
     """
     if prediction_type not in ("epsilon", "v_prediction", "flow_prediction", "sample"):
-        raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}'")
+        raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}': {_KNOWN_TYPES}")
     reference = guidance_norm(conditional, unconditional, guidance_scale)
     sign = -1.0 if prediction_type == "sample" else 1.0
     size = norms(gradient)

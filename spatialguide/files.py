@@ -39,7 +39,7 @@ def replaced(path: Path) -> Iterator[TextIO]:
         if not special:
             draft.replace(place)
     except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror}") from error
+        raise OutputError(f"cannot write '{path}': {error.strerror}; choose another place") from error
     finally:
         if not special:
             draft.unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         draft.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror}") from error
+        raise OutputError(f"cannot write '{path}': {error.strerror}; choose another place") from error
     finally:
         draft.unlink(missing_ok=True)
 
@@ -75,4 +75,4 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder '{path}': {error.strerror or error}") from error
+        raise OutputError(f"cannot make the folder '{path}': {error.strerror or error}; choose another place") from error

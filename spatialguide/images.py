@@ -29,12 +29,12 @@ def check_writable(path: Path, suffix: str = ".png") -> None:
     if path.suffix.lower() != suffix:
         raise OutputError(f"cannot write '{path}': the name must end in {suffix}")
     if path.is_dir():
-        raise OutputError(f"cannot write '{path}': it is a folder")
+        raise OutputError(f"cannot write '{path}': it is a folder: name a file in it")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror or error} ({path.parent})") from error
+        raise OutputError(f"cannot write '{path}': {error.strerror or error} ({path.parent}); choose another place") from error
 
 
 def save_png(image: Image.Image, path: Path, metadata: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ def save_png(image: Image.Image, path: Path, metadata: dict[str, Any]) -> None:
     try:
         content = png_bytes(image, metadata)
     except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}; choose another place") from error
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".png")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -61,7 +61,7 @@ def save_png(image: Image.Image, path: Path, metadata: dict[str, Any]) -> None:
         Path(partial).unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        raise OutputError(f"cannot write '{path}': {error.strerror or error}") from error
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}; choose another place") from error
 
 
 def png_bytes(image: Image.Image, metadata: dict[str, Any] | None = None) -> bytes:
@@ -84,7 +84,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         with Image.open(path) as image:
             text = image.info.get(METADATA_KEY)
     except OSError as error:
-        raise OutputError(f"cannot read '{path}': {error}") from error
+        raise OutputError(f"cannot read '{path}': {error}; give a PNG that spatialguide wrote") from error
     if text is None:
         raise OutputError(f"'{path}' carries no spatialguide metadata: only a PNG that spatialguide wrote does")
     try:
@@ -92,7 +92,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except ValueError:
         metadata = None
     if not isinstance(metadata, dict):
-        raise OutputError(f"'{path}' carries metadata that is not spatialguide's")
+        raise OutputError(
+            f"'{path}' carries metadata that is not spatialguide's: only a PNG that spatialguide wrote can be read"
+        )
     return metadata
 
 

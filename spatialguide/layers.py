@@ -25,9 +25,14 @@ def find_layer(denoiser: nn.Module, name: str) -> Any:
     try:
         layer = denoiser.get_submodule(name)
     except AttributeError as error:
-        raise UnsupportedPipelineError(f"the denoiser {type(denoiser).__name__} has no layer '{name}'") from error
+        raise UnsupportedPipelineError(
+            f"the denoiser {type(denoiser).__name__} has no layer '{name}': take names from its named_modules()"
+        ) from error
     if not hasattr(layer, "to_q") or not hasattr(layer, "to_k"):
-        raise UnsupportedPipelineError(f"layer '{name}' of {type(denoiser).__name__} is no attention layer")
+        raise UnsupportedPipelineError(
+            f"layer '{name}' of {type(denoiser).__name__} is no attention layer: "
+            "name one that has to_q and to_k, such as an attn2"
+        )
     return layer
 
 
@@ -57,7 +62,8 @@ def decoder_layers(denoiser: nn.Module) -> Layers:
         by_block.setdefault(".".join(name.split(".")[:2]), []).append(name)
     if not by_block:
         raise UnsupportedPipelineError(
-            f"{type(denoiser).__name__} has no cross-attention layers (attn2) in its decoder: it cannot be guided"
+            f"{type(denoiser).__name__} has no cross-attention layers (attn2) in its decoder: it cannot be guided; "
+            "use a model whose pixels attend to text"
         )
     blocks = sorted(by_block, key=lambda block: int(block.rsplit(".", 1)[1]))
     coarsest = by_block[blocks[0]]
@@ -77,7 +83,9 @@ def transformer_layers(denoiser: nn.Module) -> Layers:
     names = _names(denoiser, r"transformer_blocks\.\d+(\._orig_mod)?\.attn2", cross=True)
     names = names or _names(denoiser, r"transformer_blocks\.\d+(\._orig_mod)?\.attn", joint=True)
     if not names:
-        raise UnsupportedPipelineError(f"{type(denoiser).__name__} has no layers in which pixels attend to text")
+        raise UnsupportedPipelineError(
+            f"{type(denoiser).__name__} has no layers in which pixels attend to text: use a model that has"
+        )
     chosen = sorted({min(round(depth * len(names)), len(names) - 1) for depth in DEPTHS})
     return Layers(dict.fromkeys(("coarse", "mid"), tuple(names[number] for number in chosen)))
 

@@ -253,7 +253,9 @@ def _distances_of(edges: Iterable[Edge], centres: NDArray[np.float64], relations
         try:
             yield relations[edge.predicate].distance(centres[..., edge.subject, :], *grounds)
         except Exception as error:
-            raise PluginError(f"relation '{edge.predicate}' raised {type(error).__name__}: {error}") from error
+            raise PluginError(
+                f"relation '{edge.predicate}' raised {type(error).__name__}: {error}; repair or uninstall it"
+            ) from error
 
 
 def _can_hold(edges: Iterable[Edge]) -> list[Edge]:

@@ -151,7 +151,7 @@ class LossSum:
         except SpatialGuideError:
             raise
         except Exception as error:
-            raise PluginError(f"{where} raised {type(error).__name__}: {error}") from error
+            raise PluginError(f"{where} raised {type(error).__name__}: {error}; repair it, or leave the term out") from error
         if not isinstance(value, Tensor) or value.shape != (images,):
             got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
             raise InvalidPluginError(f"{where} returned {got}; it must return a tensor of shape ({images},)")
@@ -170,7 +170,9 @@ class LossSum:
                 grounds = (centroid[:, ground] for ground in edge.objects)
                 columns.append(self.relations[edge.predicate].distance(centroid[:, edge.subject], *grounds))
             except Exception as error:
-                raise PluginError(f"relation '{edge.predicate}' raised {type(error).__name__}: {error}") from error
+                raise PluginError(
+                    f"relation '{edge.predicate}' raised {type(error).__name__}: {error}; repair or uninstall it"
+                ) from error
         return torch.stack(columns, dim=1) if columns else centroid.new_zeros(centroid.shape[0], 0)
 
 
@@ -222,7 +224,7 @@ def applying(terms: Sequence[Term], scene: Scene) -> list[Term]:
                 found.append(term)
         except Exception as error:
             where = f"loss '{term.name}' of distribution '{term.distribution}'"
-            raise PluginError(f"{where} raised {type(error).__name__}: {error}") from error
+            raise PluginError(f"{where} raised {type(error).__name__}: {error}; repair it, or leave the term out") from error
     return found
 
 

@@ -122,7 +122,8 @@ class AttentionObserver:
             query, key = capture.query, capture.key
             if query is None or key is None or (capture.joint and capture.image_key is None):
                 raise UnsupportedPipelineError(
-                    f"layer '{name}' did not run: its attention processor does not call to_q and to_k"
+                    f"layer '{name}' did not run: its attention processor does not call to_q and to_k; "
+                    "set one of diffusers' own, such as AttnProcessor2_0"
                 )
             heads = find_layer(self.denoiser, name).heads
             image_key, bias = (None if part is None else part[rows] for part in (capture.image_key, capture.bias))
@@ -239,5 +240,8 @@ def grid_of(pixels: int, size: tuple[int, int]) -> tuple[int, int]:
     while height * width > pixels:
         height, width = math.ceil(height / 2), math.ceil(width / 2)
     if height * width != pixels:
-        raise UnsupportedPipelineError(f"a layer with {pixels} pixels does not fit a sample of {size[0]}x{size[1]}")
+        raise UnsupportedPipelineError(
+            f"a layer with {pixels} pixels does not fit a sample of {size[0]}x{size[1]}: "
+            "name layers on the sample's own grid, scaled down"
+        )
     return height, width

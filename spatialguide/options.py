@@ -60,7 +60,7 @@ def pairs(texts: list[str] | None) -> dict[str, Any]:
         try:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise typer.BadParameter(f"'{text}': the value is not valid YAML") from error
+            raise typer.BadParameter(f"'{text}': the value is not valid YAML; put it in quotes") from error
     return found
 
 

@@ -181,7 +181,8 @@ def trace_figure(trace: Trace, image: int = 0, names: Sequence[str] = ()) -> Fig
     rows = trace.seen(image)
     if not rows:
         raise PictureError(
-            f"image {image} was neither guided nor watched: there is nothing to plot; its prompt has no relation"
+            f"image {image} was neither guided nor watched: there is nothing to plot; "
+            "draw it with watch=True, from a prompt that has a relation"
         )
     try:
         from spatialguide.curves import trace_curves

@@ -95,18 +95,23 @@ def refuse_unsupported(pipeline: Any) -> None:
     name = type(pipeline).__name__
     denoiser = plain(denoiser_of(pipeline))
     if getattr(pipeline, "scheduler", None) is None:
-        raise UnsupportedPipelineError(f"{name} has no scheduler: it cannot be guided")
+        raise UnsupportedPipelineError(f"{name} has no scheduler: it cannot be guided; load a whole pipeline")
     if "InstructPix2Pix" in name:
-        raise UnsupportedPipelineError(f"{name} splits its batch in three parts of its own kind: it cannot be guided")
+        raise UnsupportedPipelineError(
+            f"{name} splits its batch in three parts of its own kind: it cannot be guided; use another pipeline of the model"
+        )
     known = any(kind.__name__ in TRANSFORMERS for kind in type(denoiser).__mro__)
     if getattr(pipeline, "unet", None) is None and not known:
         raise UnsupportedPipelineError(
-            f"{name}: of the transformers only PixArt's and Stable Diffusion 3's can be guided, not {type(denoiser).__name__}"
+            f"{name}: of the transformers only PixArt's and Stable Diffusion 3's can be guided, not {type(denoiser).__name__}; "
+            "use one of these, or a pipeline with a UNet"
         )
     if not known and not hasattr(type(pipeline), "do_classifier_free_guidance"):
-        raise UnsupportedPipelineError(f"{name} does not say whether it uses classifier-free guidance: it cannot be guided")
+        raise UnsupportedPipelineError(
+            f"{name} does not say whether it uses classifier-free guidance: it cannot be guided; use a diffusers pipeline"
+        )
     if not encodings(pipeline):
-        raise UnsupportedPipelineError(f"{name} has no tokenizer to bind the prompt's objects with")
+        raise UnsupportedPipelineError(f"{name} has no tokenizer to bind the prompt's objects with: load it with one")
     _refuse_hooks(denoiser)
     if _is_compiled(denoiser_of(pipeline)) and not hasattr(torch.compiler, "set_stance"):
         raise UnsupportedPipelineError("guiding a compiled denoiser needs torch 2.6 or newer: upgrade, or do not compile it")

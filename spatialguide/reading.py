@@ -70,14 +70,14 @@ def read_prompts(source: Path) -> Iterator[dict[str, Any]]:
     try:
         stream: TextIO = sys.stdin if str(source) == STDIN else source.open(encoding="utf-8-sig")
     except OSError as error:
-        raise PromptError(f"cannot read prompts from '{source}': {error}") from error
+        raise PromptError(f"cannot read prompts from '{source}': {error}; give a file, or - for standard input") from error
     with stream:
         try:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
                     yield _request(line.strip(), f"{source}, line {number}", source.suffix == ".jsonl")
         except UnicodeDecodeError as error:
-            raise PromptError(f"'{source}' is not UTF-8 text: {error}") from error
+            raise PromptError(f"'{source}' is not UTF-8 text: {error}; save it as UTF-8") from error
 
 
 def _request(line: str, where: str, structured: bool) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def from_record(record: Mapping[str, Any], prompt: str | None = None) -> Scene:
 
 def _check_prompt(text: str, prompt: str | None) -> None:
     if prompt is not None and text != prompt:
-        raise SceneError(f"the scene belongs to another prompt: '{text}', not '{prompt}'")
+        raise SceneError(f"the scene belongs to another prompt: '{text}', not '{prompt}'; leave out one of the two")
 
 
 def load_scene(path: str | Path, prompt: str | None = None) -> Scene:
@@ -150,7 +150,9 @@ def load_scene(path: str | Path, prompt: str | None = None) -> Scene:
             "`spatialguide parse PROMPT --json` prints one"
         ) from error
     except yaml.YAMLError as error:
-        raise SceneError(f"'{path}' is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+        raise SceneError(
+            f"'{path}' is neither JSON nor YAML: {' '.join(str(error).split())}; `spatialguide parse PROMPT --json` prints one"
+        ) from error
     return from_record(data, prompt)
 
 

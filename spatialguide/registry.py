@@ -113,7 +113,9 @@ class Registry:
             if self._manager.register(plugin) is None:
                 return
         except (pluggy.PluginValidationError, ValueError) as error:
-            raise InvalidPluginError(f"{where} does not fit the hook specifications: {error}") from error
+            raise InvalidPluginError(
+                f"{where} does not fit the hook specifications: {error}; compare spatialguide.hookspecs"
+            ) from error
         callers = self._manager.get_hookcallers(plugin) or []
         unknown = [name for name in dir(plugin) if name.startswith("spatialguide_") and self._is_unknown_hook(plugin, name)]
         if unknown:
@@ -141,7 +143,9 @@ class Registry:
         except (InvalidPluginError, DuplicatePluginError, PluginImportError):
             raise
         except Exception as error:
-            raise InvalidPluginError(f"{where}: hook {hook} raised {type(error).__name__}: {error}") from error
+            raise InvalidPluginError(
+                f"{where}: hook {hook} raised {type(error).__name__}: {error}; repair or uninstall it"
+            ) from error
         if hook == "spatialguide_modules":
             names = results[0] if results else ()
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
@@ -155,7 +159,7 @@ class Registry:
 
     def _register(self, item: Registered, where: str) -> None:
         if not isinstance(item.name, str) or not item.name:
-            raise InvalidPluginError(f"{where} registered a name that is no text: {item.name!r}")
+            raise InvalidPluginError(f"{where} registered a name that is no text: {item.name!r}; name it with a string")
         fault = _CHECKS[item.kind](item.name, item.value)
         if fault:
             raise InvalidPluginError(f"{where} registered {item.kind} '{item.name}' wrongly: {fault}")
@@ -195,7 +199,9 @@ class Registry:
         except Exception as error:
             source = self.origin(kind, name).distribution
             fault = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{SINGULAR[kind]} '{name}' of distribution '{source}' raised {fault}") from error
+            raise PluginError(
+                f"{SINGULAR[kind]} '{name}' of distribution '{source}' raised {fault}; repair it, or choose another"
+            ) from error
 
     def make(self, kind: str, name: str, options: Mapping[str, Any]) -> Any:
         """Build a plugin from its factory.

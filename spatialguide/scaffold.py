@@ -63,7 +63,7 @@ def new_plugin(name: str, kind: str, parent: Path) -> list[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot make the folder '{path.parent}': {error.strerror}") from error
+            raise OutputError(f"cannot make the folder '{path.parent}': {error.strerror}; choose another place") from error
         text = (TEMPLATES / f"{source}.txt").read_text(encoding="utf-8")
         write_text(path, Template(text).substitute(words))
         paths.append(path)

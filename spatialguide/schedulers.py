@@ -24,7 +24,9 @@ def make_scheduler(name: str, current: Any, options: dict[str, Any]) -> Any:
     try:
         return kind.from_config(current.config, **options)
     except (TypeError, ValueError, NotImplementedError) as error:
-        raise ConfigError(f"{kind.__name__} cannot be built with these options: {error}") from error
+        raise ConfigError(
+            f"{kind.__name__} cannot be built with these options: {error}; change or leave out scheduler_options"
+        ) from error
 
 
 def scheduler_class(name: str, options: Iterable[str]) -> Any:

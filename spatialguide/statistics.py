@@ -59,7 +59,8 @@ class ObjectStatistics:
         keep = [i for i, level in enumerate(self.levels) if level in wanted]
         if not keep:
             raise UnsupportedPipelineError(
-                f"no observed layer is at level {' or '.join(wanted)}; observed: {', '.join(sorted(set(self.levels)))}"
+                f"no observed layer is at level {' or '.join(wanted)}: set a term's levels to those observed, "
+                f"{', '.join(sorted(set(self.levels)))}"
             )
         if len(keep) == len(self.levels):
             return self

@@ -85,7 +85,9 @@ def run_benchmark(
         "benchmarks", task.benchmark, lambda: benchmark.cases(guide.backend.vocabulary, task.prompts, task.seed)
     )
     if not cases:
-        raise EvaluationError(f"benchmark '{task.benchmark}' has no prompts for these options")
+        raise EvaluationError(
+            f"benchmark '{task.benchmark}' has no prompts for these options: change --option, or ask for more prompts"
+        )
     study = Study(
         kind=kind,
         benchmark=task.benchmark,

@@ -27,12 +27,17 @@ def make_detector(registry: Registry, name: str, options: Mapping[str, Any] | No
     detector: Detector = registry.make("detectors", name, options or {})
     source = registry.origin("detectors", name).distribution
     if not callable(detector):
-        raise InvalidPluginError(f"detector '{name}' of distribution '{source}' made {type(detector).__name__}, not a callable")
+        raise InvalidPluginError(
+            f"detector '{name}' of distribution '{source}' made {type(detector).__name__}, not a callable: "
+            "see contracts.Detector"
+        )
 
     def checked(images: Sequence[Image], labels: Sequence[str]) -> list[list[Detection]]:
         found: list[list[Detection]] = registry.call("detectors", name, lambda: detector(images, labels))
         if not isinstance(found, list) or len(found) != len(images):
-            raise InvalidPluginError(f"detector '{name}' of distribution '{source}' must return one list for each image")
+            raise InvalidPluginError(
+                f"detector '{name}' of distribution '{source}' must return one list for each image: see contracts.Detector"
+            )
         return found
 
     return checked

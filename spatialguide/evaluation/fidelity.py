@@ -108,7 +108,7 @@ def load_features(registry: Registry, backend: str, choice: FeatureChoice) -> Fe
     if not isinstance(extractor, FeatureExtractor):
         source = registry.origin("features", name).distribution
         raise InvalidPluginError(
-            f"features '{name}' of distribution '{source}' made {type(extractor).__name__}, not a FeatureExtractor"
+            f"features '{name}' of distribution '{source}' made {type(extractor).__name__}, not a FeatureExtractor: subclass it"
         )
     features = Features(name, extractor, registry)
     # A blank picture or two tell what is wrong before hours of drawing do.

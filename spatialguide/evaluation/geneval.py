@@ -51,7 +51,9 @@ def is_correct(metadata: Mapping[str, Any], detections: Sequence[Detection]) -> 
     try:
         return _shows(metadata, by_label)
     except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise EvaluationError(f"this is no line of GenEval's metadata: {error!r} in {dict(metadata)}") from error
+        raise EvaluationError(
+            f"this is no line of GenEval's metadata: {error!r} in {dict(metadata)}; give lines of its evaluation_metadata.jsonl"
+        ) from error
 
 
 def _shows(metadata: Mapping[str, Any], by_label: Mapping[str, Sequence[Detection]]) -> bool:

@@ -182,7 +182,7 @@ def read_gold(path: Path | None) -> list[dict[str, Any]]:
         source = path if path is not None else DATA / "parser_gold.jsonl"
         rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read gold prompts from '{path}': {error}") from error
+        raise ConfigError(f"cannot read gold prompts from '{path}': {error}; give a file of JSON lines") from error
     if not rows or not all(isinstance(row, dict) and row.keys() >= _GOLD_KEYS for row in rows):
         raise ConfigError(f"'{path}' must hold one JSON object per line with the keys {', '.join(sorted(_GOLD_KEYS))}")
     return rows

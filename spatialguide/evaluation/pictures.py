@@ -25,5 +25,5 @@ def opened(paths: Sequence[Path]) -> list[Image.Image]:
             with Image.open(path) as image:
                 images.append(image.convert("RGB"))
         except OSError as error:
-            raise EvaluationError(f"cannot read the image '{path}': {error}") from error
+            raise EvaluationError(f"cannot read the image '{path}': {error}; repair or remove it") from error
     return images

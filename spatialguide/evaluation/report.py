@@ -110,7 +110,9 @@ def read_report(folder: Path, features: Features | None) -> Report:
     run = Run(folder, read_manifest(folder))
     finished = tuple(n for n in range(len(study.prompts)) if all(run.has(study.keys(n, name)) for name in study.methods))
     if not finished:
-        raise EvaluationError(f"'{folder}' holds no prompt that all {len(study.methods)} methods have drawn")
+        raise EvaluationError(
+            f"'{folder}' holds no prompt that all {len(study.methods)} methods have drawn: start the run again, it goes on"
+        )
     shots = {name: [run.row(key) for n in finished for key in study.keys(n, name)] for name in study.methods}
     pictures = {name: [[run.picture(key) for key in study.keys(n, name)] for n in finished] for name in study.methods}
     meter = FidelityMeter([study.prompts[n] for n in finished], pictures[BASELINE], features)
@@ -140,7 +142,9 @@ def write_report(report: Report, folder: Path) -> None:
         for name, figure in drawn.items():
             figure.savefig(folder / "plots" / f"{name.lower().replace(' ', '_')}.png", dpi=_DPI)
     except OSError as error:
-        raise OutputError(f"cannot write the report in '{folder}': {error.strerror}") from error
+        raise OutputError(
+            f"cannot write the report in '{folder}': {error.strerror}; free the place, then `spatialguide bench report`"
+        ) from error
     write_text(folder / "report.json", json.dumps(report.as_dict(), indent=2) + "\n")
     write_text(folder / "report.md", markdown(report))
     write_text(folder / "report.html", html_page(report, drawn))

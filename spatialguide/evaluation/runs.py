@@ -48,7 +48,7 @@ class Run:
             self._check_manifest()
             self._rows = self._read_rows()
         except OSError as error:
-            raise OutputError(f"cannot keep a run in '{folder}': {error}") from error
+            raise OutputError(f"cannot keep a run in '{folder}': {error}; choose another --out") from error
 
     def _check_manifest(self) -> None:
         path = self.folder / "manifest.json"
@@ -75,7 +75,9 @@ class Run:
             rows = [json.loads(line) for line in self._whole_lines().splitlines() if line]
             return {row["key"]: row for row in rows}
         except (ValueError, KeyError, TypeError) as error:
-            raise EvaluationError(f"'{self._rows_path}' holds a line that is no row: {error}") from error
+            raise EvaluationError(
+                f"'{self._rows_path}' holds a line that is no row: {error}; remove that line, and its image is drawn again"
+            ) from error
 
     def _whole_lines(self) -> bytes:
         path = self._rows_path
@@ -136,7 +138,9 @@ class Run:
         try:
             found: dict[str, Any] = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
         except ValueError as error:
-            raise EvaluationError(f"'{self.folder / 'environment.json'}' is not valid JSON: {error}") from error
+            raise EvaluationError(
+                f"'{self.folder / 'environment.json'}' is not valid JSON: {error}; use a new folder"
+            ) from error
         return found
 
     def __len__(self) -> int:
@@ -152,7 +156,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"'{folder}' holds no run: {error}") from error
+        raise EvaluationError(f"'{folder}' holds no run: {error}; give the --out of a `bench` command") from error
     return manifest
 
 

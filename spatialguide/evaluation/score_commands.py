@@ -46,7 +46,7 @@ def score_visor(
     if (detections is None) == (images is None):
         raise typer.BadParameter("give either --detections or --images")
     if write is not None and images is None:
-        raise typer.BadParameter("--write belongs to --images")
+        raise typer.BadParameter("--write belongs to --images: give both, or leave it out")
     prompts = sr2d(bundled_names("coco"))
     if images is not None:
         silence_libraries()

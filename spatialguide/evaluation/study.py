@@ -109,7 +109,9 @@ def read_study(folder: Path) -> Study:
         study._written = manifest["methods"]
         return study
     except ValidationError as error:
-        raise EvaluationError(f"'{folder}' holds a run that this version cannot read: {explain(error, Study)}") from error
+        raise EvaluationError(
+            f"'{folder}' holds a run that this version cannot read: {explain(error, Study)}; use a new folder"
+        ) from error
 
 
 def benchmark_methods(config: GuideConfig, others: Mapping[str, GuideConfig] | None = None) -> dict[str, Method]:

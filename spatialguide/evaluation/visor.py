@@ -134,7 +134,7 @@ def compare_detections(first: Mapping[str, Any], second: Mapping[str, Any], prom
         rates.append(dict(zip(known.tolist(), means.tolist(), strict=True)))
     shared = sorted(rates[0].keys() & rates[1].keys())
     if not shared:
-        raise EvaluationError("the two files share no prompt: they cannot be compared")
+        raise EvaluationError("the two files share no prompt: they cannot be compared; give two of the same prompts")
     before, after = (np.array([rate[number] for number in shared]) for rate in rates)
     return compare(before, after)
 
@@ -158,7 +158,7 @@ def _columns(
             detected = float(prompt.subject in classes and prompt.ground in classes)
             rows.append((number, detected, detected * holds))
     if not rows:
-        raise EvaluationError("there is no row of a prompt with two objects and a relation")
+        raise EvaluationError("there is no row of a prompt with two objects and a relation: give a file of spatial prompts")
     numbers, detected_all, correct = zip(*rows, strict=True)
     return np.array(numbers), np.array(detected_all), np.array(correct)
 
