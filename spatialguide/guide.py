@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-    from spatialguide.losses import Term
     from spatialguide.trace import Trace
 
 
@@ -61,7 +60,7 @@ class Result:
         """Every object's attention over the steps, laid over the image: a row for each object (`pictures.attention_sheet`).
 
         Raises:
-            PictureError: the call was not told to watch, or the prompt has no relation.
+            PictureError: the call was not told to watch, or the prompt has no object.
         """
         from spatialguide.pictures import attention_sheet
 
@@ -71,7 +70,7 @@ class Result:
         """The same as an animation, a frame for each step, for `pictures.save_gif` (`pictures.attention_frames`).
 
         Raises:
-            PictureError: the call was not told to watch, or the prompt has no relation.
+            PictureError: the call was not told to watch, or the prompt has no object.
         """
         from spatialguide.pictures import attention_frames
 
@@ -218,7 +217,7 @@ class SpatialGuide:
                 "attach() guides a call that you make, and the text encoder must not read the marks: "
                 "use scene = guide.parse(prompt), then attach(pipeline, scene.prompt, scene=scene) and pipeline(scene.prompt)"
             )
-        scenes = self._reader.scenes(prompts, scene, self._guides)
+        scenes = self._reader.scenes(prompts, scene, self.guides)
         if tokens is not None and not all(_are_positions(each) for objects in tokens for each in objects):
             raise BindingError("tokens must hold at least one position for each object, counted from 0")
         if tokens is not None and [len(each) for each in tokens] != [len(each.objects) for each in scenes]:
@@ -251,12 +250,14 @@ class SpatialGuide:
 
         refuse_unsupported(pipeline)
         denoiser = plain(denoiser_of(pipeline))
-        terms = make_terms(self.losses, self.registry)
-        # Of the others nothing is seen: the plain pipeline draws them.
-        looked_at = tuple(s if _is_looked_at(s, terms) else s.model_copy(update={"objects": ()}) for s in scenes)
+        guiding = [self.guides(scene) for scene in scenes]
+        # Where nothing is to be seen the plain pipeline draws.
+        looked_at = tuple(
+            s if watch or guides else s.model_copy(update={"objects": ()}) for s, guides in zip(scenes, guiding, strict=True)
+        )
         stretches = encodings(pipeline)
-        settings = self.config.guidance
-        if not guided:
+        settings, terms = self.config.guidance, make_terms(self.losses, self.registry)
+        if not (guided and any(guiding)):
             settings = settings.model_copy(update={"strength": 0.0})
         losses = LossSum(terms, self.registry.relations(), settings.map_size, watched=watch)
         observed = layers or default_layers(denoiser).first(settings.layers_per_level)
@@ -276,11 +277,15 @@ class SpatialGuide:
         with guidance.attached() as trace:
             yield trace
 
-    def _guides(self, scene: Scene) -> bool:
-        """Whether there is anything to guide in a scene."""
-        from spatialguide.losses import make_terms
+    def guides(self, scene: Scene) -> bool:
+        """Whether there is anything to guide in a scene: a relation, or objects that a configured term speaks of.
 
-        return _is_looked_at(scene, make_terms(self.losses, self.registry))
+        Raises:
+            UnknownPluginError, ConfigError: as of the configured terms.
+        """
+        from spatialguide.losses import applying, make_terms
+
+        return bool(scene.relations or applying(make_terms(self.losses, self.registry), scene))
 
     @property
     def losses(self) -> dict[str, TermConfig]:
@@ -366,23 +371,24 @@ class SpatialGuide:
             raise PromptError(f"images_per_prompt must be at least 1, not {images_per_prompt}")
         tries = self.config.guidance.best_of if guided else 1
         firsts = _first_seeds(seed, len(prompts) * images_per_prompt, tries)
-        scenes = self._reader.scenes(prompts, scene, self._guides)
+        scenes = self._reader.scenes(prompts, scene, self.guides)
         self._warn_unknown_objects(scenes)
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
+        guiding = [self.guides(scene) for scene in scenes for _ in range(images_per_prompt)]
         drawn = []
-        # Candidates of which nothing is seen cannot be ranked.
-        for number in range(tries if any(map(self._guides, scenes)) else 1):
+        # Of what is not guided the first candidate is kept.
+        for number in range(tries if any(guiding) else 1):
             seeds = [first + number for first in firsts]
             drawn.append(self._draw(pipeline, scenes, images_per_prompt, seeds, guided, watch, on_step))
         scores = [[trace.satisfaction(i) for _, trace in drawn] for i in range(len(firsts))]
         # Of equals the first, so that the same call gives the same image.
-        chosen = [each.index(max(each)) for each in scores]
+        chosen = [each.index(max(each)) if guides else 0 for each, guides in zip(scores, guiding, strict=True)]
         images = [drawn[n][0][i] for i, n in enumerate(chosen)]
         trace = picked([trace for _, trace in drawn], chosen)
-        guides = guided and self.config.guidance.strength > 0
+        guided = guided and self.config.guidance.strength > 0
         metadata = [
-            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guides and _was_seen(trace, i))
+            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guided and guiding[i] and _was_seen(trace, i))
             for i, n in enumerate(chosen)
         ]
         return Result(images, scenes, trace, metadata)
@@ -506,12 +512,6 @@ def _callback(pipeline: Any, on_step: Callable[[int, int], object] | None) -> di
         return {"callback_on_step_end": at_step_end}
     # PixArt's pipelines have the older form.
     return {"callback": lambda step, timestep, latents: done(step)}
-
-
-def _is_looked_at(scene: Scene, terms: Sequence[Term]) -> bool:
-    from spatialguide.losses import applying
-
-    return bool(scene.relations or applying(terms, scene))
 
 
 def _are_positions(positions: Sequence[int]) -> bool:

@@ -182,7 +182,7 @@ def trace_figure(trace: Trace, image: int = 0, names: Sequence[str] = ()) -> Fig
     if not rows:
         raise PictureError(
             f"image {image} was neither guided nor watched: there is nothing to plot; "
-            "draw it with watch=True, from a prompt that has a relation"
+            "draw it with watch=True, from a prompt in which the parser finds objects"
         )
     try:
         from spatialguide.curves import trace_curves
@@ -205,7 +205,8 @@ def _watched(trace: Trace, number: int) -> list[tuple[int, ImageStep]]:
     found = [(index, seen) for index, seen in trace.seen(number) if seen.maps]
     if not found:
         raise PictureError(
-            f"the trace holds no attention maps of image {number}: draw it with watch=True, from a prompt that has a relation"
+            f"the trace holds no attention maps of image {number}: draw it with watch=True, "
+            "from a prompt in which the parser finds objects"
         )
     return found
 

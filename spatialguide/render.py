@@ -122,8 +122,8 @@ def render(
     say("reading the prompt", 0, 1)
     scene = scene_of(guide, prompt, scene_file)
     if pictures is not None:
-        if not scene.relations:
-            raise PictureError(f"'{scene.prompt}' has no relation, so there is nothing to show: leave out --pictures")
+        if not scene.objects:
+            raise PictureError(f"no object was found in '{scene.prompt}', so there is nothing to show: leave out --pictures")
         make_folder(pictures)
     detector: Callable[[Sequence[Image.Image], Sequence[str]], Any] | None = None
     if compare:
@@ -213,7 +213,7 @@ def write_pictures(result: Result, folder: Path) -> list[Path]:
     """Write maps.png, maps.gif, curves.png and scene.svg for the first image of a watched result; curves need matplotlib.
 
     Raises:
-        PictureError: the prompt has no relation, so nothing was looked at.
+        PictureError: the prompt has no object, so nothing was looked at.
         OutputError: they cannot be written there.
     """
     from spatialguide.diagram import scene_svg

@@ -573,6 +573,25 @@ def test_best_of_keeps_the_candidate_whose_maps_show_the_scene_best() -> None:
     assert unguided.metadata[0]["seed"] == 5
 
 
+@pytest.mark.filterwarnings("ignore::spatialguide.errors.UnguidedWarning")
+def test_what_is_not_guided_can_be_watched() -> None:
+    """It is drawn as it would be, and its maps are kept."""
+    prompts = ["a cat and a dog", "a cat to the left of a dog"]
+    guiding = SpatialGuide(steps=3, guidance={"best_of": 2})
+    alone, plain = guiding(prompts[0], watch=True), guiding(prompts[0])
+    together, unwatched = guiding(prompts, watch=True), guiding(prompts)
+    assert np.array_equal(alone.images[0], plain.images[0])
+    assert np.array_equal(alone.images[0], guiding(prompts[0], guided=False).images[0])
+    assert [step.index for step in alone.trace.steps] == [0, 1, 2]
+    assert all(len(step.images[0].maps) == 2 and step.images[0].correction_norm == 0 for step in alone.trace.steps)
+    for seen, unseen in zip(together.images, unwatched.images, strict=True):
+        assert np.array_equal(seen, unseen)
+    assert [each["seed"] for each in together.metadata] == [each["seed"] for each in unwatched.metadata]
+    assert [each["guided"] for each in together.metadata] == [False, True]
+    assert all(step.images[0].correction_norm == 0 for step in together.trace.steps)
+    assert alone.attention_sheet().height > 0
+
+
 def test_candidates_that_cannot_be_ranked_are_not_drawn() -> None:
     guiding, steps = SpatialGuide(steps=2, guidance={"best_of": 3}), []
     with pytest.warns(UnguidedWarning):
