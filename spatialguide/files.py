@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from spatialguide.errors import OutputError
 
@@ -76,3 +77,14 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder '{path}': {error.strerror or error}; choose another place") from error
+
+
+def difference(known: Any, wanted: Any, where: str = "") -> str | None:
+    """The first place in which two JSON values differ, in words; None where they are equal."""
+    if isinstance(known, dict) and isinstance(wanted, dict):
+        for key in sorted({*known, *wanted}):
+            found = difference(known.get(key), wanted.get(key), f"{where}.{key}".lstrip("."))
+            if found:
+                return found
+        return None
+    return None if known == wanted else f"{where} is {json.dumps(known)} there and {json.dumps(wanted)} here"

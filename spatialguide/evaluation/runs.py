@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from spatialguide.errors import EvaluationError, OutputError, RunWarning
-from spatialguide.files import write_text
+from spatialguide.files import difference, write_text
 from spatialguide.versions import versions
 
 _DRAFT = ".tmp"
@@ -53,12 +53,12 @@ class Run:
     def _check_manifest(self) -> None:
         path = self.folder / "manifest.json"
         if path.exists():
-            difference = _difference(read_manifest(self.folder), self._manifest)
-            if difference:
+            different = difference(read_manifest(self.folder), self._manifest)
+            if different:
                 raise EvaluationError(
-                    f"'{self.folder}' holds another run ({difference}): use a new folder, or the same settings"
+                    f"'{self.folder}' holds another run ({different}): use a new folder, or the same settings"
                 )
-            changed = _difference(self.environment(), _environment())
+            changed = difference(self.environment(), _environment())
             if changed:
                 warnings.warn(
                     f"'{self.folder}' was started elsewhere ({changed}): its images may differ in their last bits",
@@ -172,14 +172,3 @@ def _environment() -> dict[str, Any]:
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(data, indent=2))
-
-
-def _difference(known: Any, wanted: Any, where: str = "") -> str | None:
-    """The first place in which two JSON values differ, in words."""
-    if isinstance(known, dict) and isinstance(wanted, dict):
-        for key in sorted({*known, *wanted}):
-            found = _difference(known.get(key), wanted.get(key), f"{where}.{key}".lstrip("."))
-            if found:
-                return found
-        return None
-    return None if known == wanted else f"{where} is {json.dumps(known)} there and {json.dumps(wanted)} here"

@@ -139,14 +139,15 @@ class Painter:
         return sorted(outcomes, key=lambda outcome: outcome.request.index)
 
     def _attempt(self, batch: Sequence[Ready]) -> Sequence[Outcome | Drawn]:
-        """Draw a batch; where that fails, one after another, so that only the guilty one does."""
+        """Draw a batch; where that fails, each half of it, so that in the end only the guilty ones do."""
         try:
             return self._draw(batch)
         except Exception as error:  # a plugin may raise anything, and the others are to be drawn
-            _refuse_fatal(error, batch[0].config == self._config)
+            _refuse_fatal(error, batch[0].config == self._config, [each.request for each in batch])
             if len(batch) == 1:
                 return [Outcome(batch[0].request, FAILED, error=said(error))]
-            return [outcome for each in batch for outcome in self._attempt([each])]
+            middle = len(batch) // 2
+            return [*self._attempt(batch[:middle]), *self._attempt(batch[middle:])]
 
     def _draw(self, batch: Sequence[Ready]) -> list[Drawn]:
         began = time.perf_counter()
@@ -207,15 +208,16 @@ def _encoded(drawn: Drawn) -> Outcome:
     try:
         return replace(drawn.outcome, png=drawn.png.result())
     except Exception as error:  # a backend may give anything for an image
-        _refuse_fatal(error, usual=True)
+        _refuse_fatal(error, True, [drawn.outcome.request])
         return Outcome(drawn.outcome.request, FAILED, error=said(error))
 
 
-def _refuse_fatal(error: Exception, usual: bool) -> None:
+def _refuse_fatal(error: Exception, usual: bool, requests: Sequence[Request]) -> None:
     """Raise BatchError for what is no request's fault: every one after it would fail too.
 
     Args:
         usual: whether the batch was drawn with the run's own configuration; what a request sets may be too large.
+        requests: of the batch.
     """
     import torch
 
@@ -228,7 +230,11 @@ def _refuse_fatal(error: Exception, usual: bool) -> None:
     if usual and (full or any(phrase in words for phrase in _FULL)):
         raise BatchError("memory does not suffice for a batch: take a smaller --batch, or guidance.checkpointing") from error
     if "CUDA error" in words:
-        raise BatchError(f"the GPU failed: {error}; start again, the run goes on where it was") from error
+        numbers = ", ".join(str(request.index) for request in requests)
+        raise BatchError(
+            f"the GPU failed while requests {numbers} were drawn: {error}; start again, the run goes on where it was; "
+            "should it fail there again, take these out"
+        ) from error
 
 
 def said(error: BaseException) -> str:

@@ -8,25 +8,33 @@ from typing import TYPE_CHECKING, Any
 
 from spatialguide.config import GuideConfig
 from spatialguide.errors import BatchError
+from spatialguide.scale.ledger import SINGLE_TRIES, WHOLE_TRIES, Book, Ledger, RemoteLedger, too_many
 from spatialguide.scale.requests import Unit
 from spatialguide.scale.store import Layout, Store, UnitReport
 
-#: How often a unit is tried again whose worker died; more, and it is the unit that kills them.
-_RETRIES = 4
 #: Seconds without a finished unit after which Ray gives up.
 _PATIENCE = 24 * 3600.0
 
 if TYPE_CHECKING:
-    from spatialguide.scale.painter import Painter
+    from spatialguide.scale.painter import Outcome, Painter
     from spatialguide.scale.runs import Batch
 
 
 class RayPainter:
-    """An actor: draws units and commits them itself, so that no image passes through the driver."""
+    """An actor: draws units and commits them itself, so that no image passes through the driver.
 
-    def __init__(self, config: str, batch: int, url: str, layout: Layout, threads: int | None) -> None:
+    Raises:
+        BatchError: workers have died too often in a row.
+    """
+
+    def __init__(
+        self, config: str, batch: int, url: str, layout: Layout, threads: int | None, ledger: Book, workers: int
+    ) -> None:
         from spatialguide.scale.painter import Painter
 
+        if too_many(ledger.started(), workers):
+            raise BatchError("workers die again and again while they load the model: is there memory for --workers of them?")
+        self._ledger = ledger
         self._painter: Painter = Painter(GuideConfig.model_validate_json(config), batch, threads=threads)
         self._painter.load()
         self._store = Store(url, layout)
@@ -40,19 +48,36 @@ class RayPainter:
         """A unit's report as a row. "fault" is what ends the run: an error that is raised here would come out as Ray's."""
         from spatialguide.scale.painter import said
 
-        fault = ""
+        fault, item = "", f"unit {unit.number}"
         try:
-            report = self._store.commit(unit, self._painter.paint(self._painter.prepare(unit)))
+            whole = self._ledger.begin(item) < WHOLE_TRIES
+            outcomes = self._painter.paint(self._painter.prepare(unit)) if whole else self._one_by_one(unit)
+            report = self._store.commit(unit, outcomes)
+            self._ledger.end(item)
         except Exception as error:
             report, fault = UnitReport(unit.number, 0, 0, 0.0, 0.0, 0), said(error)
         return {**vars(report), "errors": list(report.errors), "fault": fault}
 
+    def _one_by_one(self, unit: Unit) -> list[Outcome]:
+        """The unit's outcomes, where workers have died with it: what a worker died with twice by itself is poison."""
+        from spatialguide.scale.painter import FAILED, Outcome
+
+        outcomes = []
+        for request in unit.requests:
+            item = f"request {request.index}"
+            if self._ledger.begin(item) < SINGLE_TRIES:
+                outcomes += self._painter.paint(self._painter.prepare(Unit(unit.number, (request,))))
+            else:
+                outcomes.append(Outcome(request, FAILED, error="its worker died each time it was drawn"))
+            self._ledger.end(item)
+        return outcomes
+
 
 def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitReport]:
-    """Draw and commit units in any order. Ray starts lost workers again and gives their units to others.
+    """Draw and commit units in any order. Ray starts lost workers again, with the units that they had.
 
     Raises:
-        BatchError: Ray is not installed or cannot be reached.
+        BatchError: Ray is not installed or cannot be reached, or workers die while they load the model.
     """
     try:
         import ray
@@ -79,6 +104,7 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
         context.enable_progress_bars = False
         # Newer ones give up after half an hour without a finished unit, which a large model on a CPU may take.
         context.execution_no_progress_timeout_s = _PATIENCE
+        ledger = RemoteLedger(ray.remote(num_cpus=0)(Ledger).remote())
         data = ray.data.from_items(waiting, override_num_blocks=len(waiting))
         reports = data.map_batches(
             RayPainter,
@@ -88,12 +114,14 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
                 store.address,
                 store.layout,
                 run.threads,
+                ledger,
+                run.workers,
             ),
             batch_size=1,
             compute=ActorPoolStrategy(size=run.workers),
             num_gpus=gpus,
             num_cpus=run.cpus,
-            max_task_retries=_RETRIES,
+            max_task_retries=-1,  # what kills workers is found by the ledger
         )
         for row in reports.iter_rows():
             fault = row.pop("fault")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,7 +14,9 @@ from typing import Any, BinaryIO, TextIO
 
 from spatialguide.errors import BatchError
 
-FORMATS = (".jsonl", ".csv", ".parquet", ".txt")
+FORMATS = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+#: fsspec's names of compressions, by the suffix that says so.
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 _PARQUET_ROWS = 1024
 _SEEDS = 2**62
 
@@ -71,8 +74,9 @@ def read_units(source: str, size: int, images: int = 1, seed: int = 0, best_of: 
     """Units of `size` requests, lazily: the file is never held whole.
 
     Args:
-        source: path or URL. `.jsonl` and `.parquet`: a "prompt", and if wanted "seed", "id", "config"; `.csv`: the same as
-            columns, others being keys of the configuration; anything else: a prompt a line.
+        source: path or URL. `.jsonl`, `.json` (an array) and `.parquet`: a "prompt", and if wanted "seed", "id", "config";
+            `.csv`: the same as columns, others being keys of the configuration; anything else: a prompt a line. A second
+            suffix `.gz`, `.bz2`, `.xz` or `.zst` says how it is compressed.
         images: for each prompt, from its seed on.
         seed: of requests that name none.
         best_of: candidates of each image where a request does not say: so many seeds lie between two images.
@@ -127,7 +131,7 @@ def _problem(prompt: Any, seed: Any, config: Any) -> str | None:
         return f'"config" must hold numbers, texts and lists alone: {error}'
     try:
         whole = int(seed)
-        sound = not isinstance(seed, (bool, bytes)) and (not isinstance(seed, float) or whole == seed) and 0 <= whole < _SEEDS
+        sound = not isinstance(seed, (bool, bytes)) and (isinstance(seed, str) or whole == seed) and 0 <= whole < _SEEDS
     except (TypeError, ValueError, OverflowError):
         sound = False
     return None if sound else f'"seed" must be a whole number from 0 to 2**62, not {seed!r:.60}'
@@ -141,20 +145,48 @@ def _text(text: str) -> str:
 def _rows(source: str) -> Iterator[dict[str, Any] | Fault]:
     import fsspec
 
-    suffix = PurePosixPath(source.split("::")[0]).suffix.lower()
+    suffix, compression = _format(source)
     try:
         if suffix == ".csv":
             # What is not UTF-8 becomes a fault of its row.
-            with fsspec.open(source, "r", encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+            how = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+            with fsspec.open(source, "r", compression=compression, **how) as text:
                 yield from _csv(text)
             return
-        with fsspec.open(source, "rb") as stream:
+        with fsspec.open(source, "rb", compression=compression) as stream:
             if suffix == ".parquet":
                 yield from _parquet(stream)
+            elif suffix == ".json":
+                yield from _array(stream)
             else:
                 yield from _lines(stream, structured=suffix in (".jsonl", ".ndjson"))
     except (OSError, ImportError, ValueError, csv.Error) as error:
         raise BatchError(f"cannot read requests from '{source}': {error}; give a file of {', '.join(FORMATS)}") from error
+
+
+def _format(source: str) -> tuple[str, str | None]:
+    """The suffix that says what a file holds, and fsspec's name of its compression.
+
+    Of a chain such as "simplecache::s3://bucket/a.csv" the first part that has a known one; queries of URLs do not count.
+    """
+    for part in source.split("::"):
+        _, is_url, place = part.rpartition("://")
+        path = PurePosixPath(re.split(r"[?#]", place)[0] if is_url else part)
+        compression = _COMPRESSIONS.get(path.suffix.lower())
+        suffix = (path.with_suffix("") if compression else path).suffix.lower()
+        if suffix in (*FORMATS, ".ndjson"):
+            return suffix, compression
+    return "", compression
+
+
+def _array(stream: BinaryIO) -> Iterator[dict[str, Any] | Fault]:
+    """The one format that is held whole."""
+    rows = json.load(stream)
+    if not isinstance(rows, list):
+        raise BatchError("a .json file of requests must hold an array; name JSON lines .jsonl")
+    for number, row in enumerate(rows):
+        entry = {"prompt": row} if isinstance(row, str) else row
+        yield entry if isinstance(entry, dict) else Fault(f"entry {number} is no JSON object")
 
 
 def _lines(stream: BinaryIO, structured: bool) -> Iterator[dict[str, Any] | Fault]:
@@ -200,9 +232,11 @@ def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any] | Fault]:
 
     # pyarrow's errors are ValueErrors.
     file = pyarrow.parquet.ParquetFile(stream)
-    if "prompt" not in file.schema_arrow.names:
+    names = file.schema_arrow.names
+    if "prompt" not in names:
         raise BatchError('a Parquet file of requests needs a column "prompt"')
-    for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+    wanted = [name for name in ("prompt", "seed", "id", "config") if name in names]
+    for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
         for row in batch.to_pylist():
             config = row.get("config")
             if isinstance(config, dict):

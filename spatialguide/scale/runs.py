@@ -6,9 +6,8 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any, Literal
 
 from spatialguide.config import GuideConfig
@@ -17,6 +16,7 @@ from spatialguide.scale.metrics import Metrics, log
 from spatialguide.scale.painter import DONE, FAILED
 from spatialguide.scale.requests import Unit, read_units
 from spatialguide.scale.store import Layout, Store, UnitReport
+from spatialguide.versions import versions
 
 #: Errors that the report holds; all are in the metadata.
 _SHOWN = 5
@@ -35,8 +35,8 @@ class Batch:
         layout: "images" or "shards" (WebDataset).
         engine: "local", or "ray" with so many workers, at an address or on this machine, each with so many GPUs (one if there
             are any) and cores.
-        threads: of torch in each model's process, torch's own choice if not given. Runs with the same number give the same
-            bits, whatever the engine and the workers.
+        threads: of torch in each model's process. If not given, what the run was started with; of a new one torch's own choice,
+            or with Ray each worker's cores. Runs with the same number give the same bits, whatever the engine and the workers.
         retry_failed: draw the units again in which a request failed.
     """
 
@@ -60,15 +60,21 @@ class Batch:
     def manifest(self) -> dict[str, Any]:
         """What must be the same for a run to go on; workers and engine may change."""
         return {
-            "spatialguide": version("spatialguide"),
+            "versions": versions(),
             "config": self.config.model_dump(mode="json"),
             **{name: getattr(self, name) for name in ("batch", "unit", "images", "seed", "layout", "threads")},
         }
 
-    def resolved(self) -> Batch:
-        """With a number of threads: torch's own choice in this process, or the cores of each of Ray's workers."""
+    def resolved(self, started: Mapping[str, Any] | None) -> Batch:
+        """With a number of threads: as the run was started, torch's own choice, or the cores of each of Ray's workers.
+
+        Args:
+            started: the manifest that is there, if there is one.
+        """
         if self.threads is not None:
             return self
+        if started is not None and isinstance(started.get("threads"), int):
+            return replace(self, threads=started["threads"])
         if self.engine == "ray":
             return replace(self, threads=max(1, math.ceil(self.cpus)))
         import torch
@@ -89,10 +95,10 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int],
     Raises:
         SpatialGuideError: the input cannot be read, or the store cannot be written or holds another run.
     """
-    batch = batch.resolved()
+    store = Store(batch.out, batch.layout)
+    batch = batch.resolved(store.manifest())
     metrics = metrics or Metrics()
     errors: list[str] = []
-    store = Store(batch.out, batch.layout)
     began = time.perf_counter()
     counts: Counter[str] = Counter()
     with store.opened(batch.manifest) as committed:

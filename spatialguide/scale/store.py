@@ -6,8 +6,8 @@ shards/unit-000012.tar       layout "shards": WebDataset, KEY.png, KEY.txt (the 
 metadata/unit-000012.parquet a row for each request; written last: with it the unit is committed
 report.json                  counts, at the end
 
-Every file is written whole or not at all: locally by renaming, elsewhere since an object store's put is atomic. What a kill
-leaves without metadata is drawn again, to the same names.
+Every file is written whole or not at all: in an object store since its put is atomic, elsewhere by renaming. What a kill leaves
+without metadata is drawn again, to the same names.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from spatialguide.errors import BatchError
-from spatialguide.files import DRAFT, make_folder, write_bytes
+from spatialguide.errors import BatchError, SpatialGuideError
+from spatialguide.files import DRAFT, difference, make_folder, write_bytes
 from spatialguide.scale.painter import DONE, FAILED, Outcome
 from spatialguide.scale.requests import Unit
 
 Layout = Literal["images", "shards"]
 _TEXTS = ("id", "prompt", "status", "key", "file", "error", "description")
 _COUNTS = ("steps", "guided_steps", "skipped")
+#: fsspec's names of stores whose put is atomic; of others we rename.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "hf", "memory"}
 
 
 @dataclass(frozen=True)
@@ -86,17 +88,33 @@ class Store:
         """
         wanted = json.loads(json.dumps(manifest))
         with self._locked():
-            found = self._read("manifest.json")
-            if found is None:
+            known = self.manifest()
+            if known is None:
                 self._write("manifest.json", json.dumps(wanted, indent=2).encode())
             else:
-                known = json.loads(found)
-                different = sorted(key for key in {*known, *wanted} if known.get(key) != wanted.get(key))
+                different = difference(known, wanted)
                 if different:
                     raise BatchError(
-                        f"'{self.url}' holds another run ({different[0]} differs): use another folder, or the same settings"
+                        f"'{self.url}' holds another run ({different}): use another folder, or the same settings and versions"
                     )
             yield self._committed()
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What the run is that was started here; None where there is none."""
+        found = self._read("manifest.json")
+        return None if found is None else dict(json.loads(found))
+
+    @contextmanager
+    def _told(self, doing: str) -> Iterator[None]:
+        """Errors of the store as BatchError: each kind of store has its own."""
+        try:
+            yield
+        except SpatialGuideError:
+            raise
+        except Exception as error:
+            cause = " ".join(str(error).split()) or type(error).__name__
+            advice = "check the address and its permissions; the same command goes on where it was"
+            raise BatchError(f"cannot {doing} '{self.url}': {cause}; {advice}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -126,10 +144,11 @@ class Store:
     def _units(self) -> list[str]:
         """Names of the metadata files, in order."""
         folder = self._path("metadata")
-        self._files.invalidate_cache()
-        if not self._files.exists(folder):
-            return []
-        names = (posixpath.basename(str(path)) for path in self._files.ls(folder, detail=False))
+        with self._told("list"):
+            self._files.invalidate_cache()
+            if not self._files.exists(folder):
+                return []
+            names = [posixpath.basename(str(path)) for path in self._files.ls(folder, detail=False)]
         return sorted(name for name in names if name.startswith("unit-") and name.endswith(".parquet"))
 
     def commit(self, unit: Unit, outcomes: Sequence[Outcome]) -> UnitReport:
@@ -154,6 +173,9 @@ class Store:
         buffer = io.BytesIO()
         pyarrow.parquet.write_table(table, buffer)
         self._write(f"metadata/{name}.parquet", buffer.getvalue())
+        if self.layout == "shards" and not drawn:
+            # Of an earlier try of the unit, which no row names any more.
+            self._remove(f"shards/{name}.tar")
         seconds = sum(outcome.seconds for outcome in drawn)
         return UnitReport(
             number=unit.number,
@@ -176,8 +198,9 @@ class Store:
 
     def has(self, number: int) -> bool:
         """Whether a unit is committed, by whomever: what this process has listed may be old."""
-        self._files.invalidate_cache()
-        return bool(self._files.exists(self._path(f"metadata/unit-{number:06d}.parquet")))
+        with self._told("read from"):
+            self._files.invalidate_cache()
+            return bool(self._files.exists(self._path(f"metadata/unit-{number:06d}.parquet")))
 
     def failed(self, unit: Unit) -> int:
         """How many requests of a committed unit have failed.
@@ -189,8 +212,7 @@ class Store:
 
         path = f"metadata/unit-{unit.number:06d}.parquet"
         try:
-            with self._files.open(self._path(path), "rb") as stream:
-                known = pyarrow.parquet.read_schema(stream).metadata
+            known = pyarrow.parquet.read_schema(io.BytesIO(self._read(path) or b"")).metadata
             digest, count = known[b"digest"].decode(), int(known[b"failed"])
         except (ValueError, KeyError, TypeError) as error:
             raise BatchError(f"'{self.url}/{path}' cannot be read: {error}; remove it, and the unit is drawn again") from error
@@ -217,7 +239,13 @@ class Store:
 
     def _read(self, name: str) -> bytes | None:
         path = self._path(name)
-        return bytes(self._files.cat_file(path)) if self._files.exists(path) else None
+        with self._told("read from"):
+            return bytes(self._files.cat_file(path)) if self._files.exists(path) else None
+
+    def _remove(self, name: str) -> None:
+        with self._told("write to"):
+            if self._files.exists(self._path(name)):
+                self._files.rm_file(self._path(name))
 
     def _write(self, name: str, content: bytes) -> None:
         self._write_all({name: content})
@@ -225,12 +253,24 @@ class Store:
     def _write_all(self, contents: Mapping[str, bytes]) -> None:
         """Each whole or not at all; to a bucket many at once, since each takes the time of a round trip."""
         if not self.is_local:
-            self._files.pipe({self._path(name): content for name, content in contents.items()})
+            with self._told("write to"):
+                self._pipe({self._path(name): content for name, content in contents.items()})
             return
         for name, content in contents.items():
             path = Path(self._path(name))
             make_folder(path.parent)
             write_bytes(path, content)
+
+    def _pipe(self, contents: Mapping[str, bytes]) -> None:
+        protocols = self._files.protocol
+        if not _OBJECT_STORES.isdisjoint({protocols} if isinstance(protocols, str) else protocols):
+            self._files.pipe(dict(contents))
+            return
+        for path, content in contents.items():
+            draft = posixpath.join(posixpath.dirname(path), f".{posixpath.basename(path)}{DRAFT}")
+            self._files.makedirs(posixpath.dirname(path), exist_ok=True)
+            self._files.pipe_file(draft, content)
+            self._files.mv(draft, path)
 
 
 def _place(key: str) -> str:

@@ -9,11 +9,13 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from spatialguide import LossTerm, SpatialGuide, hookimpl
@@ -23,7 +25,7 @@ from spatialguide.images import png_bytes, read_metadata
 from spatialguide.registry import Registry
 from spatialguide.scale.metrics import Metrics
 from spatialguide.scale.painter import Painter
-from spatialguide.scale.requests import Request, Unit
+from spatialguide.scale.requests import Request, Unit, read_units
 from spatialguide.scale.runs import Batch, run_batch
 from spatialguide.scale.store import Store
 
@@ -171,6 +173,70 @@ def test_a_plugin_that_raises_takes_only_its_own_image_with_it() -> None:
     assert "fussy" in outcomes[1].error
 
 
+def test_a_batch_that_fails_is_halved_until_the_guilty_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draw = Painter._draw
+
+    def fussy(self: Painter, batch: Any) -> Any:
+        drawn.append(len(batch))
+        if any(each.request.index == 5 for each in batch):
+            raise ValueError("not this one")
+        return draw(self, batch)
+
+    monkeypatch.setattr(Painter, "_draw", fussy)
+    painter = Painter(make_config(steps=1, guidance={"strength": 0}), 8)
+    unit = Unit(0, tuple(Request(number, "a cat above a dog", number) for number in range(8)))
+    outcomes = painter.paint(painter.prepare(unit))
+    assert [outcome.request.index for outcome in outcomes if outcome.status == "failed"] == [5]
+    assert drawn == [8, 4, 4, 2, 1, 1, 2]
+
+
+def test_a_worker_that_dies_with_a_request_costs_that_request_alone(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray does it, without Ray: the ledger outlives the workers, and a call whose worker died is made again."""
+    from spatialguide.scale.ledger import Ledger, too_many
+    from spatialguide.scale.ray_engine import RayPainter
+
+    whole = replace(batch, out=str(tmp_path / "whole"), unit=5)
+    run_batch(whole)
+    paint = Painter.paint
+
+    def deadly(self: Painter, prepared: Any) -> Any:
+        if any(each.request.index == 2 for each in prepared.ready):
+            raise SystemExit
+        return paint(self, prepared)
+
+    monkeypatch.setattr(Painter, "paint", deadly)
+    ledger, store = Ledger(), Store(str(tmp_path / "out"))
+    settings = (batch.config.model_dump_json(exclude_unset=True), batch.batch, str(tmp_path / "out"), "images", None, ledger, 1)
+    (unit,) = read_units(batch.source, 5)
+    deaths = 0
+    with store.opened({}):
+        while True:
+            worker = RayPainter(*settings)
+            try:
+                found = worker({"unit": [unit.to_json()]})
+                break
+            except SystemExit:
+                deaths += 1
+        assert deaths == 4  # twice with the unit, twice with the request
+        assert (found["done"], found["failed"], found["fault"]) == ([4], [1], [""])
+        assert found["errors"] == [["request 2: its worker died each time it was drawn"]]
+    kept = {row["index"]: row["key"] for row in store.rows() if row["status"] == "done"}
+    expected = {row["index"]: row["key"] for row in rows(whole) if row["index"] != 2}
+    assert kept == expected
+    for key in kept.values():
+        name = f"images/{key[:2]}/{key}.png"
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    # What ended is forgotten, and workers that only ever start are given up.
+    assert ledger.begin("unit 0") == 0
+    ledger.end("unit 0")
+    assert not too_many(max(ledger.started() for _ in range(6)), 1)
+    with pytest.raises(BatchError, match="while they load the model"):
+        RayPainter(*settings)
+
+
 def test_failed_requests_are_tried_again_when_asked(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(ValueError("full")))
@@ -251,9 +317,91 @@ def test_shards_are_web_datasets(batch: Batch) -> None:
             assert f"{row['key']}.png" in shard.getnames()
 
 
+def test_a_shard_that_holds_nothing_any_more_is_removed(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    sharded = replace(batch, layout="shards", unit=5)
+    draw = Painter._draw
+
+    def first_fails(self: Painter, ready: Any) -> Any:
+        if ready[0].request.index == 0:
+            raise ValueError("no")
+        return draw(self, ready)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Painter, "_draw", first_fails)
+        assert 0 < run_batch(sharded)["failed"] < 5
+    assert list(files(sharded)) == ["shards/unit-000000.tar"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(ValueError("no")))
+        assert run_batch(replace(sharded, retry_failed=True))["failed"] == 5
+    assert files(sharded) == {}
+
+
+def test_a_run_goes_on_with_the_threads_it_was_started_with(batch: Batch) -> None:
+    run_batch(replace(batch, threads=1))
+    assert json.loads((Path(batch.out) / "manifest.json").read_text())["threads"] == 1
+    assert run_batch(batch)["skipped"] == 5
+    with pytest.raises(BatchError, match="threads is 1 there and 2 here"):
+        run_batch(replace(batch, threads=2))
+
+
+def test_other_versions_do_not_go_on_with_a_run(batch: Batch) -> None:
+    run_batch(batch)
+    path = Path(batch.out) / "manifest.json"
+    known = json.loads(path.read_text())
+    assert {"spatialguide", "torch", "diffusers"} <= set(known["versions"])
+    known["versions"]["diffusers"] = "0.1"
+    path.write_text(json.dumps(known))
+    with pytest.raises(BatchError, match=r'versions.diffusers is "0.1" there'):
+        run_batch(batch)
+
+
+class Remote(MemoryFileSystem):
+    """A store whose puts are not atomic, and which may refuse."""
+
+    protocol = "remote"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    fails: ClassVar[bool] = False
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **rest: Any) -> None:
+        if Remote.fails:
+            raise ConnectionError("gone away")
+        super().pipe_file(path, value, mode, **rest)
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch) -> type[Remote]:
+    fsspec.register_implementation("remote", Remote, clobber=True)
+    monkeypatch.setattr(Remote, "store", {})
+    monkeypatch.setattr(Remote, "pseudo_dirs", [""])
+    return Remote
+
+
+def test_a_store_without_atomic_puts_is_written_by_renaming(
+    batch: Batch, remote: type[Remote], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = replace(batch, out="remote://results")
+    run_batch(there)
+    run_batch(batch)
+    assert [row["key"] for row in rows(there)] == [row["key"] for row in rows(batch)]
+    assert len([name for name in remote.store if name.endswith(".png")]) == 5
+    assert not [name for name in remote.store if name.endswith(".draft")]
+    # A connection that is lost before the renaming leaves no file that counts.
+    monkeypatch.setattr(remote, "mv", lambda self, *paths, **rest: (_ for _ in ()).throw(ConnectionError("gone away")))
+    with pytest.raises(BatchError, match="gone away"):
+        run_batch(replace(batch, out="remote://other"))
+    assert not [name for name in remote.store if "other" in name and not name.endswith(".draft")]
+
+
+def test_a_store_that_refuses_says_what_to_do(batch: Batch, remote: type[Remote], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "fails", True)
+    with pytest.raises(BatchError, match=r"cannot write to 'remote://results': gone away; check the address"):
+        run_batch(replace(batch, out="remote://results"))
+
+
 def test_another_run_in_the_same_place_is_refused(batch: Batch, tmp_path: Path) -> None:
     run_batch(batch)
-    with pytest.raises(BatchError, match="config differs"):
+    with pytest.raises(BatchError, match=r"config.steps is 2 there and 3 here"):
         run_batch(replace(batch, config=make_config(steps=3)))
     other = request_file(tmp_path, [{"prompt": "a cat above a dog"}])
     with pytest.raises(BatchError, match="the input has changed"):

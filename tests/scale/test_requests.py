@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from spatialguide.errors import BatchError
-from spatialguide.scale.requests import Request, Unit, read_units
+from spatialguide.scale.requests import Request, Unit, _format, read_units
 
 
 def requests(source: Path, **options: int) -> list[Request]:
@@ -36,6 +38,59 @@ def test_all_formats_say_the_same(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
     (tmp_path / "r.txt").write_text("a cat, sitting\na dog\n")
     assert [each.prompt for each in requests(tmp_path / "r.txt")] == ["a cat, sitting", "a dog"]
+
+
+@pytest.mark.parametrize(
+    ("address", "form"),
+    [
+        ("a.csv", (".csv", None)),
+        ("runs/v1.2/prompts", ("", None)),
+        ("what?.jsonl", (".jsonl", None)),
+        ("https://host/a.csv?signature=x.txt", (".csv", None)),
+        ("simplecache::s3://bucket/a.parquet", (".parquet", None)),
+        ("zip://inside.csv::s3://bucket/all.zip", (".csv", None)),
+        ("s3://bucket/A.JSONL.GZ", (".jsonl", "gzip")),
+        ("prompts.txt.zst", (".txt", "zstd")),
+        ("prompts.gz", ("", "gzip")),
+    ],
+)
+def test_the_format_is_read_from_the_files_name(address: str, form: tuple[str, str | None]) -> None:
+    assert _format(address) == form
+
+
+def test_compressed_files_and_chains_are_read(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "r.csv.gz", "wt") as stream:
+        stream.write("prompt,seed\na cat,3\n")
+    assert requests(tmp_path / "r.csv.gz") == [Request(0, "a cat", 3)]
+    with gzip.open(tmp_path / "r.gz", "wt") as stream:
+        stream.write("a cat\na dog\n")
+    assert [each.prompt for each in requests(tmp_path / "r.gz")] == ["a cat", "a dog"]
+    (tmp_path / "r.csv").write_text("prompt,seed\na cat,3\n")
+    (unit,) = read_units(f"simplecache::file://{tmp_path}/r.csv", 4)
+    assert unit.requests == (Request(0, "a cat", 3),)
+
+
+def test_a_json_array_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('[{"prompt": "a cat", "seed": 3}, "a dog", 7]')
+    first, second, third = requests(tmp_path / "r.json")
+    assert (first, second) == (Request(0, "a cat", 3), Request(1, "a dog", 0))
+    assert third.problem == "entry 2 is no JSON object"
+    for content, message in (('{"prompt": "a cat"}', "must hold an array"), ("{}\n{}", "cannot read requests")):
+        (tmp_path / "r.json").write_text(content)
+        with pytest.raises(BatchError, match=message):
+            requests(tmp_path / "r.json")
+
+
+def test_only_the_columns_of_requests_are_read_of_a_parquet_file(tmp_path: Path) -> None:
+    rows = [{"prompt": "a cat", "seed": Decimal(3), "image": b"x"}, {"prompt": "a dog", "seed": Decimal("1.5"), "image": b"y"}]
+    table = pa.Table.from_pylist(
+        rows, schema=pa.schema({"prompt": pa.string(), "seed": pa.decimal128(5, 1), "image": pa.binary()})
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "r.parquet")
+    whole, broken = requests(tmp_path / "r.parquet")
+    assert whole == Request(0, "a cat", 3)
+    assert broken.problem is not None
+    assert '"seed" must be a whole number' in broken.problem
 
 
 def test_other_columns_of_a_csv_are_keys_of_the_configuration(tmp_path: Path) -> None:
