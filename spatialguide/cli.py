@@ -142,7 +142,8 @@ def _generate_all(
         for report in render_all(source, config, folder, seed=seed, compare=compare, say=say):
             problems += "problem" in report
             if as_json:
-                typer.echo(json.dumps(report, ensure_ascii=False))
+                # JSON can hold halves of characters, which cannot be written.
+                typer.echo(json.dumps(report, ensure_ascii=False).encode("utf-8", "replace").decode())
             elif "problem" in report:
                 err.print(f"[bold red]error:[/] '{escape(report['prompt'])}': {escape(report['problem'])}", soft_wrap=True)
             elif not quiet:
@@ -174,6 +175,8 @@ def replay(
         words = {True: "the same pixels", False: "other pixels", None: "not compared: the picture holds more than the image"}
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
         out.print(f"  {words[report['identical']]}", highlight=False)
+        for key in report["absent"]:
+            out.print(f"  the picture says nothing of {key}, which is newer: drawn as is usual now", highlight=False)
         for name, (then, now) in report["changed"].items():
             out.print(f"  drawn with {name} {then or '(none)'}; here is {now or '(none)'}", highlight=False)
 

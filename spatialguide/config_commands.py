@@ -54,7 +54,7 @@ def schema() -> None:
 
 @config.command()
 def validate(path: Annotated[Path, typer.Argument(help="YAML file.")], as_json: JsonOption = False) -> None:
-    """Check a configuration: its keys and values, its plugins, and the options of its loss terms."""
+    """Check a configuration: its keys and values, its plugins, and their options."""
     say_warnings(quiet=False)
     checked(load_config(path))
     if as_json:
@@ -68,14 +68,17 @@ def checked(settings: GuideConfig) -> None:
 
     Raises:
         UnknownPluginError: no plugin has the name.
-        ConfigError: a loss term does not know an option, or a value is out of range; or diffusers has no such scheduler.
+        ConfigError: a loss term, the backend or the detector does not know an option, or a value is out of range; or diffusers
+            has no such scheduler.
     """
     from spatialguide.losses import make_terms
     from spatialguide.registry import default_registry
 
     registry = default_registry()
-    for kind, name in (("backends", settings.backend), ("parsers", settings.parser), ("detectors", settings.detector)):
-        registry.get(kind, name)
+    registry.get("parsers", settings.parser)
+    # A backend is made and not loaded; a detector may load its model as it is made.
+    registry.make("backends", settings.backend, settings.backend_options)
+    registry.check_options("detectors", settings.detector, settings.detector_options)
     if "losses" in settings.model_fields_set:
         make_terms(settings.losses, registry)
     if settings.scheduler is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -214,6 +214,16 @@ class Registry:
             ConfigError: the factory has no such option; the message names the nearest one.
             PluginError: it cannot be built.
         """
+        self.check_options(kind, name, options)
+        factory = self.get(kind, name)
+        return self.call(kind, name, lambda: factory(**options))
+
+    def check_options(self, kind: str, name: str, options: Iterable[str]) -> None:
+        """Check the names of a factory's options, and build nothing.
+
+        Raises:
+            UnknownPluginError, ConfigError: as `make`.
+        """
         factory = self.get(kind, name)
         known: Mapping[str, inspect.Parameter]
         try:
@@ -224,7 +234,6 @@ class Registry:
         for option in options if not free else ():
             if option not in known:
                 raise ConfigError(f"{SINGULAR[kind]} '{name}' has no option '{option}'.{suggestion(option, known)}")
-        return self.call(kind, name, lambda: factory(**options))
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Registered names of one kind."""

@@ -31,7 +31,8 @@ def replay(
 
     Returns:
         JSON-ready report: output, description, metadata, whether the pixels are the same (None where the picture holds more
-        than the image, as comparisons do), and the libraries and plugins that have another version now: {name: [then, now]}.
+        than the image, as comparisons do), the libraries and plugins that have another version now: {name: [then, now]}, and
+        the configuration's keys that are newer than the picture ("absent"), for which today's defaults are taken.
 
     Raises:
         OutputError: the picture carries no metadata that this version can read, or the output cannot be written.
@@ -75,7 +76,17 @@ def replay(
         "metadata": result.metadata[0],
         "identical": same,
         "changed": _changed(found.get("versions", {}), result.metadata[0]["versions"]),
+        "absent": list(_absent(found["config"], config.model_dump(mode="json"))),
     }
+
+
+def _absent(known: dict[str, Any], now: dict[str, Any], where: str = "") -> Iterator[str]:
+    """Keys of the configuration that a picture does not have, since it is older than they are."""
+    for key, value in now.items():
+        if key not in known:
+            yield f"{where}{key}"
+        elif isinstance(value, dict) and isinstance(known[key], dict):
+            yield from _absent(known[key], value, f"{where}{key}.")
 
 
 def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, list[str | None]]:

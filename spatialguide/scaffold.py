@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
 from spatialguide.errors import OutputError
 from spatialguide.files import write_text
+from spatialguide.registry import default_registry
 
 TEMPLATES = resources.files("spatialguide") / "templates"
 #: What can be made, and a command that shows it at work.
@@ -33,13 +36,14 @@ def new_plugin(name: str, kind: str, parent: Path) -> list[Path]:
         The files.
 
     Raises:
-        OutputError: the name makes no module, the kind is unknown, or the folder is there already.
+        OutputError: the name makes no module or is taken, the kind is unknown, or the folder is there already.
     """
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", module) or keyword.iskeyword(module):
         raise OutputError(f"'{name}' makes no module: take lower-case letters, digits and hyphens, such as my-loss")
     if kind not in KINDS:
         raise OutputError(f"no kind of plugin is called '{kind}'. Known: {', '.join(KINDS)}")
+    _refuse_taken(module, kind)
     folder = parent / name
     if folder.exists():
         raise OutputError(f"'{folder}' is there already: take another name")
@@ -68,3 +72,14 @@ def new_plugin(name: str, kind: str, parent: Path) -> list[Path]:
         write_text(path, Template(text).substitute(words))
         paths.append(path)
     return paths
+
+
+def _refuse_taken(module: str, kind: str) -> None:
+    """Raise OutputError for a name that would hide another module, or that another plugin of the kind has."""
+    kinds = {"loss": "losses"}.get(kind, f"{kind}s")
+    if module in default_registry().names(kinds):
+        raise OutputError(f"there is a {kind} '{module}' already: take another name, such as my-{module.replace('_', '-')}")
+    found = None if module in sys.stdlib_module_names else find_spec(module)
+    # A folder without code in it is found too, and hides nothing.
+    if module in sys.stdlib_module_names or (found is not None and found.origin is not None):
+        raise OutputError(f"'{module}' would hide the module of that name: take another, such as my-{module.replace('_', '-')}")

@@ -331,6 +331,12 @@ def test_a_picture_is_drawn_again_from_what_it_carries(tmp_path: Path) -> None:
         save_png(picture, drawn, metadata)
     assert "drawn with torch 1.0; here is " in run(app, ["replay", str(drawn), "-o", str(again)]).output
     assert run(app, ["replay", str(drawn), "-o", str(again)]).output.count("the same pixels") == 1
+    # What is older than a key of the configuration too.
+    assert report["absent"] == []
+    del metadata["config"]["guidance"]["rescale"]
+    with Image.open(drawn) as picture:
+        save_png(picture, drawn, metadata)
+    assert "says nothing of guidance.rescale" in run(app, ["replay", str(drawn), "-o", str(again)]).output
     plain = json.loads(run(app, ["replay", str(drawn), "-o", str(again), "--unguided", "--json"]).stdout)
     assert plain["identical"] is False
 
@@ -365,6 +371,9 @@ def test_configurations_are_made_shown_and_checked(
         ("losses: {alignment: {marjin: 1}}", "Did you mean 'margin'?"),
         ("scheduler: Eular", "diffusers has no scheduler 'Eular'"),
         ("guidance: {strenght: 1}", "Did you mean 'strength'?"),
+        ("backend_options: {nois: 1}", "backend 'tiny' has no option 'nois'. Did you mean 'noise'?"),
+        ("{backend: sd15, backend_options: {modle: x}}", "Did you mean 'model'?"),
+        ("{detector: owlvit, detector_options: {treshold: 1}}", "Did you mean 'threshold'?"),
     ):
         path.write_text(text, encoding="utf-8")
         assert message in fails(monkeypatch, capsys, "config", "validate", str(path))
@@ -387,6 +396,14 @@ def test_many_prompts_keep_their_ids(tmp_path: Path) -> None:
     assert (second["id"], "problem" in second, (folder / "0002.png").exists()) == ("second", True, False)
     assert (third["id"], "not 1.5" in third["problem"], (folder / "0003.png").exists()) == ("third", True, False)
     assert (fourth["id"], "problem" in fourth, (folder / "0004.png").exists()) == ("fourth", False, True)
+
+
+def test_a_prompt_that_is_no_text_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"prompt": "a cat \\ud800"}\n{"prompt": "a cat"}\n')
+    words = ["generate", "--input", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "images"), "--steps", "1", "--json"]
+    broken, drawn = (json.loads(line) for line in run(app, words).stdout.splitlines())
+    assert (broken["prompt"], "no valid text" in broken["problem"]) == ("a cat ?", True)
+    assert "problem" not in drawn
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

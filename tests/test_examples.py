@@ -13,10 +13,12 @@ from PIL import Image
 
 from spatialguide import SpatialGuide
 from spatialguide.config import load_config
+from spatialguide.config_commands import checked
 from spatialguide.losses import make_terms
-from spatialguide.registry import Registry
+from spatialguide.registry import Registry, default_registry
 
 ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md")))]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
@@ -100,3 +102,17 @@ def test_guides_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ti
         for text in snippets(document):
             exec(text, space)
     assert (tmp_path / "maps.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("document", "block"),
+    [(name, text) for name in PAGES for text in snippets(name, "yaml") if not text.startswith(("prompt:", "jobs:"))],
+)
+def test_configurations_of_the_docs_are_valid(document: str, block: str, tmp_path: Path) -> None:
+    """But for the terms of plugins that the page is about to make."""
+    (tmp_path / "guide.yaml").write_text(block)
+    config = load_config(tmp_path / "guide.yaml")
+    known = default_registry().names("losses")
+    others = set(config.losses) - set(known)
+    assert others <= {"separation", "my_loss"}
+    checked(config.model_copy(update={"losses": {name: term for name, term in config.losses.items() if name in known}}))

@@ -42,6 +42,10 @@ def test_what_is_written_registers(tmp_path: Path, kind: str) -> None:
         ("class", "loss", "'class' makes no module"),
         ("../up", "loss", "makes no module"),
         ("mine", "colour", "no kind of plugin is called 'colour'"),
+        ("alignment", "loss", "there is a loss 'alignment' already: take another name, such as my-alignment"),
+        ("next-to", "relation", "there is a relation 'next_to' already: take another name, such as my-next-to"),
+        ("json", "loss", "'json' would hide the module of that name"),
+        ("torch", "parser", "'torch' would hide the module of that name"),
     ],
 )
 def test_bad_names_are_refused(tmp_path: Path, name: str, kind: str, message: str) -> None:
