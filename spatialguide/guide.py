@@ -435,6 +435,8 @@ class SpatialGuide:
         }
 
     def _metadata(self, scene: Scene, seed: int, guided: bool) -> dict[str, Any]:
+        from spatialguide.schedulers import described
+
         return {
             "spatialguide": version("spatialguide"),
             "versions": versions(self._distributions(scene)),
@@ -442,6 +444,7 @@ class SpatialGuide:
             "seed": seed,
             "guided": guided,
             "settings": self._settings(),
+            "scheduler": described(self.pipeline.scheduler),
             "scene": scene.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),
         }

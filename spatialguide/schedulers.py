@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from spatialguide.errors import ConfigError, suggestion
 
 
@@ -48,3 +50,10 @@ def scheduler_class(name: str, options: Iterable[str]) -> Any:
         if key not in keys:
             raise ConfigError(f"{full} has no option '{key}'.{suggestion(key, keys)}")
     return kind
+
+
+def described(scheduler: Any) -> dict[str, Any]:
+    """A scheduler as JSON: its class, and all of its settings, those of the model's own included."""
+    settings = {key: value for key, value in sorted(scheduler.config.items()) if not key.startswith("_")}
+    plain: dict[str, Any] = to_jsonable_python({"class": type(scheduler).__name__, **settings}, fallback=str)
+    return plain

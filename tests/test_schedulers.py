@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -13,7 +15,7 @@ from spatialguide import SpatialGuide
 from spatialguide.errors import ConfigError
 from spatialguide.evaluation.study import SCHEDULERS
 from spatialguide.records import scene_from_triples
-from spatialguide.schedulers import make_scheduler
+from spatialguide.schedulers import described, make_scheduler
 
 PROMPT = "a cat to the left of a dog"
 SCENE = scene_from_triples(PROMPT, [("cat", "left_of", "dog")])
@@ -104,3 +106,13 @@ def test_wrong_names_and_options_are_named(random_pipeline: StableDiffusionPipel
         make_scheduler("Eular", current, {})
     with pytest.raises(ConfigError, match="EulerDiscreteScheduler has no option 'karras'"):
         make_scheduler("EulerDiscrete", current, {"karras": True})
+
+
+def test_a_picture_says_what_its_scheduler_was() -> None:
+    """Also what the model brings with it, and values that JSON has no form for."""
+    guide = SpatialGuide(steps=1, scheduler="EulerDiscrete", scheduler_options={"timestep_spacing": "trailing"})
+    found = guide("a cat above a dog").metadata[0]["scheduler"]
+    assert (found["class"], found["timestep_spacing"]) == ("EulerDiscreteScheduler", "trailing")
+    assert found["beta_schedule"] == guide.pipeline.scheduler.config.beta_schedule
+    betas = make_scheduler("DDIM", guide.pipeline.scheduler, {"trained_betas": np.linspace(0.1, 0.2, 3)})
+    assert json.dumps(described(betas))
