@@ -232,6 +232,7 @@ def serve(
     config: ConfigOption = None,
     max_steps: Annotated[int, typer.Option(min=1, help="Most sampling steps that a visitor may ask for.")] = 100,
     max_side: Annotated[int, typer.Option(min=8, help="Largest side in pixels that a visitor may ask for.")] = 1024,
+    max_seconds: Annotated[float, typer.Option(min=1, help="Longest that one drawing may take; longer ones are ended.")] = 3600,
     queue: Annotated[int, typer.Option(min=1, help="Drawings that may wait; more are refused.")] = 16,
     all_models: Annotated[
         bool, typer.Option("--all-models", help="Offer every backend, not the configuration's and the bundled one alone.")
@@ -244,7 +245,8 @@ def serve(
 
     base = None if config is None else settings(config, None)
     name = "" if config is None else config.name
-    studio = web.Studio(base, name, web.Limits(steps=max_steps, side=max_side, queue=queue), all_models=all_models)
+    limits = web.Limits(steps=max_steps, side=max_side, queue=queue, seconds=max_seconds)
+    studio = web.Studio(base, name, limits, all_models=all_models)
     page = web.serve(studio, host, port)
     out.print(f"running at [bold]{page.local_url}[/]  stop with Ctrl+C", highlight=False, soft_wrap=True)
     page.block_thread()

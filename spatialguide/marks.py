@@ -9,10 +9,11 @@ The marks are taken out before the prompt is drawn. Statements are parted by ";"
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from spatialguide.errors import PromptError, SceneError
-from spatialguide.records import SPAN_ADVICE, from_record
+from spatialguide.records import REGION, SPAN_ADVICE, from_record
 from spatialguide.scene import Scene
 
 #: At most one blank before the braces: a search for more would take quadratic time in a row of blanks.
@@ -56,21 +57,50 @@ def read_marks(prompt: str, predicates: Collection[str]) -> Scene:
     return stated(text, (part for mark in marks for part in re.split(r"[;\n]", mark)), predicates)
 
 
-def stated(prompt: str, statements: Iterable[str], predicates: Collection[str]) -> Scene:
+def stated(prompt: str, statements: Iterable[str], predicates: Collection[str], known: Scene | None = None) -> Scene:
     """The scene of a prompt in which these statements hold, each as in a mark; empty ones are passed over.
+
+    Args:
+        known: a scene of the prompt whose objects are kept; statements mean them, the first where several have a name.
 
     Raises:
         PromptError: a statement without a known predicate, or with a name that the prompt lacks.
     """
     families = _families(predicates)
     triples = [_triple(statement, families) for statement in statements if statement.strip()]
+    record: dict[str, Any] = {"prompt": prompt, "relations": triples}
+    if known is not None:
+        ids = _ids(known)
+        record["relations"] = triples = [_with_ids(triple, ids) for triple in triples]
+        # In the order in which statements name them, as objects of marks are.
+        objects = {f"#{index}": item for index, item in enumerate(known.objects)}
+        order = dict.fromkeys([part for triple in triples for part in triple if part in objects] + list(objects))
+        record["objects"] = [{"id": key, **objects[key].model_dump(mode="json", exclude={"head"})} for key in order]
     try:
-        return from_record({"prompt": prompt, "relations": triples})
+        return from_record(record)
     except SceneError as error:
         fault = str(error)
         if fault.endswith(SPAN_ADVICE):
             fault = fault.removesuffix(SPAN_ADVICE) + "use the prompt's own words"
-        raise PromptError(f"in the marks: {fault}") from error
+        raise PromptError(f"in the {'marks' if known is None else 'relations'}: {fault}") from error
+
+
+def _ids(scene: Scene) -> dict[str, str]:
+    """Ids of a scene's objects by what people may call them, in lower case: the scene's own names, then the prompt's words."""
+    ids: dict[str, str] = {}
+    for index in range(len(scene.objects)):
+        ids.setdefault(scene.name(index).lower(), f"#{index}")
+    for index, item in enumerate(scene.objects):
+        for name in (item.text, scene.prompt[slice(*item.phrase)], scene.prompt[slice(*item.span)], item.head):
+            ids.setdefault(name.lower(), f"#{index}")
+    return ids
+
+
+def _with_ids(triple: list[str], ids: Mapping[str, str]) -> list[str]:
+    subject, predicate, *grounds = triple
+    if predicate != REGION:  # whose ground is a place, not an object
+        grounds = [ids.get(ground.lower(), ground) for ground in grounds]
+    return [ids.get(subject.lower(), subject), predicate, *grounds]
 
 
 def _triple(statement: str, predicates: Collection[str]) -> list[str]:

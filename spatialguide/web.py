@@ -8,300 +8,27 @@ from __future__ import annotations
 import base64
 import html
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+import threading
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from spatialguide.config import PRESETS, GuideConfig, make_config
-from spatialguide.errors import ConfigError, ContradictionError, PromptError, SpatialGuideError, suggestion
-from spatialguide.guide import Result, SpatialGuide
+from spatialguide.errors import ConfigError, SpatialGuideError
 from spatialguide.images import enlarged, png_bytes
-from spatialguide.marks import stated
-from spatialguide.planning import check_scene
-from spatialguide.registry import Registry, default_registry
-from spatialguide.scene import Scene
+from spatialguide.studio import Drawing, Limits, Reading, StoppedError, Studio, Wish, relation_lines
 
 if TYPE_CHECKING:
     import gradio
     from PIL import Image
 
-Say = Callable[[str, int, int], object]
+    from spatialguide.guide import Result
+    from spatialguide.scene import Scene
+
+__all__ = ["Drawing", "Limits", "Reading", "StoppedError", "Studio", "Wish", "make_page", "relation_lines", "serve"]
 
 _EXAMPLES = ("a cat to the left of a dog", "a giraffe above a bus", "a cat to the left of a dog, above a red car")
 _HEAD = """<h1>spatialguide</h1>
 <p>Type what goes where. The same model draws it twice from one seed: left alone, and guided.</p>"""
 _PROMPT_HELP = "Say what goes where: left of, right of, above, below, between, inside, near, in the top left corner ..."
-_RELATIONS_HELP = "One a line: cat left_of dog. Change them, and they beat what was read from the prompt."
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one visitor may ask for. side is in pixels, prompt in characters; queue counts waiting drawings of all visitors."""
-
-    steps: int = 100
-    side: int = 1024
-    prompt: int = 1000
-    queue: int = 16
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the page's controls say. relations: one a line; None takes them from the prompt. side: None is the model's usual."""
-
-    prompt: str
-    relations: str | None = None
-    preset: str = "balanced"
-    backend: str = "tiny"
-    terms: tuple[str, ...] | None = None
-    strength: float | None = None
-    steps: int | None = None
-    side: int | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Both images of one wish, watched at every step; and the code and the configuration that make the guided one.
-
-    notes: what was not guided or cannot be drawn, one line each.
-    """
-
-    unguided: Result
-    guided: Result
-    code: str
-    config: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def steps(self) -> int:
-        """How many steps were watched; 0 where the prompt has no relation."""
-        return len(self.guided.trace.seen(0))
-
-
-@dataclass
-class Studio:
-    """Reads prompts and draws them, within limits.
-
-    Args:
-        base: a configuration to offer beside the presets, under `base_name`.
-        limits: what a wish may ask for.
-        registry: plugins; all installed ones by default.
-        all_models: offer every backend, whose weights are then downloaded when they are first asked for; else the
-            configuration's and the bundled one. One model is loaded at a time.
-    """
-
-    base: GuideConfig | None = None
-    base_name: str = "file"
-    limits: Limits = Limits()
-    registry: Registry = field(default_factory=default_registry)
-    all_models: bool = False
-    _loaded: SpatialGuide | None = None
-
-    @property
-    def backends(self) -> list[str]:
-        """Names of the models that a wish may ask for."""
-        if self.all_models:
-            return list(self.registry.names("backends"))
-        return sorted({make_config().backend, *([] if self.base is None else [self.base.backend])})
-
-    @property
-    def presets(self) -> list[str]:
-        """Names of what a wish may start from, the one that the page starts with first."""
-        return [self.base_name, *PRESETS] if self.base is not None else list(PRESETS)
-
-    def preset(self, name: str) -> GuideConfig:
-        """The configuration of this name."""
-        return self.base if self.base is not None and name == self.base_name else make_config(name)
-
-    def read(self, prompt: str) -> tuple[Scene, str]:
-        """The prompt's scene, and its relations one a line.
-
-        Raises:
-            SpatialGuideError: the prompt is empty, too long, or cannot hold.
-        """
-        scene = self._reader.parse(self._checked(prompt))
-        return scene, relation_lines(scene)
-
-    def scene(self, wish: Wish) -> Scene:
-        """The scene that a wish asks for: the prompt's, or the one that its own relations state.
-
-        Raises:
-            SpatialGuideError: see `read`; or a line is no relation.
-        """
-        found, lines = self._found(wish)
-        if wish.relations is None or _plain(wish.relations) == _plain(lines):
-            return found
-        if not wish.relations.strip():
-            return found.model_copy(update={"relations": ()})
-        if len(wish.relations) > self.limits.prompt:
-            raise PromptError(f"the relations have over {self.limits.prompt} characters, this page's limit: say less")
-        relations = self.registry.relations()
-        scene = stated(found.prompt, wish.relations.splitlines(), relations)
-        check_scene(scene, relations)
-        return scene
-
-    def _found(self, wish: Wish) -> tuple[Scene, str]:
-        """As `read`; of a prompt that contradicts itself nothing, where the wish has relations of its own to beat it."""
-        try:
-            return self.read(wish.prompt)
-        except ContradictionError:
-            own = _plain(wish.relations or "")
-            if not own:
-                raise
-            return self._reader.parse(_marked(wish.prompt, own)).model_copy(update={"relations": ()}), ""
-
-    def config(self, wish: Wish) -> GuideConfig:
-        """The configuration that a wish asks for.
-
-        Raises:
-            ConfigError: a value is out of range or over a limit.
-        """
-        if wish.backend not in self.backends:
-            raise ConfigError(f"this page has no model '{wish.backend}'.{suggestion(wish.backend, self.backends)}")
-        start = self.preset(wish.preset)
-        changes = self._changes(wish, start)
-        config = make_config(**_merged(start.model_dump(exclude_unset=True), changes)) if changes else start
-        usual = SpatialGuide(config, registry=self.registry).backend.generation
-        steps = config.steps or usual.steps or 0
-        if steps > self.limits.steps:
-            raise ConfigError(f"{steps} steps are over this page's limit of {self.limits.steps}: ask for fewer")
-        side = max(config.width or usual.width or 0, config.height or usual.height or 0)
-        if side > self.limits.side:
-            raise ConfigError(f"{side} pixels are over this page's limit of {self.limits.side}: ask for fewer")
-        return config
-
-    def draw(self, wish: Wish, say: Say = lambda what, done, total: None) -> Drawing:
-        """Draw a wish unguided and guided, from the same seed.
-
-        Args:
-            say: told in a few words what is going on, with steps done and steps in all.
-
-        Raises:
-            SpatialGuideError: bad input, with the cause and the remedy.
-        """
-        scene, config = self.scene(wish), self.config(wish)
-        say("loading the model", 0, 1)
-        guide = self._guide(config)
-        results = []
-        for guided, what in ((False, "drawing unguided"), (True, "drawing guided")):
-            results.append(
-                guide(
-                    scene.prompt,
-                    seed=wish.seed,
-                    scene=scene,
-                    guided=guided,
-                    watch=True,
-                    on_step=partial(say, what),
-                )
-            )
-        unguided, guided_result = results
-        return Drawing(unguided, guided_result, self.code(wish), self.yaml(wish), tuple(_notes(guided_result.scene, guide)))
-
-    def code(self, wish: Wish) -> str:
-        """Python that draws the wish's guided image."""
-        start = self.preset(wish.preset)
-        head: dict[str, Any] = {} if wish.preset == "balanced" else {"preset": wish.preset}
-        if wish.preset not in PRESETS:
-            head = start.model_dump(mode="json", exclude_unset=True)
-        arguments = [f"{key}={value!r}" for key, value in _merged(head, self._changes(wish, start)).items()]
-        found, lines = self._found(wish)
-        own = wish.relations is not None and _plain(wish.relations) != _plain(lines)
-        none = own and not (wish.relations or "").strip()
-        prompt = _marked(found.prompt, _plain(wish.relations or "")) if own and not none else wish.prompt
-        unguided = ", guided=False" if none else ""
-        return "\n".join(
-            [
-                "from spatialguide import SpatialGuide",
-                "",
-                f"guide = SpatialGuide({', '.join(arguments)})",
-                f"result = guide({prompt!r}, seed={wish.seed}{unguided})",
-                'result.save("out.png")',
-            ]
-        )
-
-    def yaml(self, wish: Wish) -> str:
-        """The wish's configuration as a file for --config."""
-        start = self.preset(wish.preset)
-        head = {"preset": wish.preset} if wish.preset in PRESETS else start.model_dump(mode="json", exclude_unset=True)
-        text: str = yaml.safe_dump(_merged(head, self._changes(wish, start)), sort_keys=False)
-        return text
-
-    @cached_property
-    def _reader(self) -> SpatialGuide:
-        """A guide to parse with; it loads no model."""
-        return SpatialGuide(self.base, registry=self.registry)
-
-    def _guide(self, config: GuideConfig) -> SpatialGuide:
-        """A guide of this configuration, with the model that is loaded already if there is one."""
-        loaded, wanted = self._loaded, (config.backend, config.backend_options)
-        if loaded is None or (loaded.config.backend, loaded.config.backend_options) != wanted:
-            self._loaded = None  # two models seldom fit beside each other
-            loaded = SpatialGuide(config, registry=self.registry)
-            loaded.pipeline  # noqa: B018 - loads it once, for all guides that come from this one
-            self._loaded = loaded
-        return loaded.with_config(config)
-
-    def _changes(self, wish: Wish, start: GuideConfig) -> dict[str, Any]:
-        """What a wish asks for beyond what it starts from, as keyword arguments."""
-        changes: dict[str, Any] = {}
-        # The page's own model comes with the options that the page was started with, whatever the preset.
-        base = self.base or start
-        options = base.backend_options if wish.backend == base.backend else {}
-        if (wish.backend, options) != (start.backend, start.backend_options):
-            changes |= {"backend": wish.backend, "backend_options": dict(options)}
-        if wish.steps and wish.steps != start.steps:
-            changes["steps"] = wish.steps
-        if wish.side and wish.side != start.width:
-            changes |= {"width": wish.side, "height": wish.side}
-        if wish.strength is not None and wish.strength != start.guidance.strength:
-            changes["guidance"] = {"strength": wish.strength}
-        if wish.terms is not None and set(wish.terms) != set(start.losses):
-            kept = {name: start.losses[name].model_dump() for name in wish.terms if name in start.losses}
-            changes["losses"] = {name: kept.get(name, {"weight": 1.0}) for name in wish.terms}
-        return changes
-
-    def _checked(self, prompt: str) -> str:
-        if len(prompt) > self.limits.prompt:
-            raise PromptError(
-                f"the prompt has {len(prompt)} characters, over this page's limit of {self.limits.prompt}: say less"
-            )
-        return prompt
-
-
-def _notes(scene: Scene, guide: SpatialGuide) -> Iterator[str]:
-    if not scene.relations:
-        yield "no relation was found, so there is nothing to guide: both images are the same"
-    elif not guide.config.guidance.strength or not guide.losses:
-        yield "strength 0 or no loss terms: guidance is off, and both images are the same"
-    yield from (f"not guided: {line}" for line in scene.ignored)
-    unknown = guide.unknown_objects([scene])
-    if unknown:
-        yield f"the {guide.config.backend} model has never seen: {', '.join(unknown)}"
-
-
-def relation_lines(scene: Scene) -> str:
-    """The scene's relations as people write them, one a line."""
-    return "\n".join(scene.sentence(edge) for edge in scene.relations)
-
-
-def _plain(lines: str) -> list[str]:
-    return [" ".join(line.split()) for line in lines.splitlines() if line.strip()]
-
-
-def _marked(prompt: str, relations: Sequence[str]) -> str:
-    """A prompt with relations as marks."""
-    return f"{prompt} {{{{{'; '.join(relations)}}}}}"
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    guidance = {**base.get("guidance", {}), **changes.get("guidance", {})}
-    return {**base, **changes, **({"guidance": guidance} if guidance else {})}
-
-
-# --- the page --------------------------------------------------------------------------------------------------------
+_RELATIONS_HELP = "One a line: cat left_of dog. Your own beat the prompt's, and stay while the prompt has what they name."
 
 
 def make_page(studio: Studio) -> gradio.Blocks:
@@ -316,7 +43,7 @@ def make_page(studio: Studio) -> gradio.Blocks:
     with gr.Blocks(title="spatialguide", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.HTML(_HEAD)
         drawn = gr.State(None, time_to_live=3600)
-        was_read = gr.State(("", ""))
+        reading = gr.State(Reading())
         with gr.Row():
             with gr.Column(scale=3):
                 prompt = gr.Textbox(
@@ -328,13 +55,12 @@ def make_page(studio: Studio) -> gradio.Blocks:
                     label="Relations", info=_RELATIONS_HELP, lines=3, max_lines=10, max_length=studio.limits.prompt,
                     elem_id="relations",
                 )  # fmt: skip
+                anew = gr.Button("Take the relations from the prompt", size="sm", elem_id="anew")
             with gr.Column(scale=2):
                 with gr.Row():
                     preset = gr.Dropdown(studio.presets, value=studio.presets[0], label="Preset", elem_id="preset")
                     backend = gr.Dropdown(studio.backends, value=start.backend, label="Model", elem_id="backend")
-                terms = gr.Dropdown(
-                    names("losses"), value=list(start.losses), multiselect=True, label="Loss terms", elem_id="terms"
-                )
+                terms = gr.CheckboxGroup(names("losses"), value=list(start.losses), label="Loss terms", elem_id="terms")
                 strength = gr.Number(
                     start.guidance.strength,
                     minimum=0,
@@ -346,19 +72,23 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 with gr.Row():
                     steps = gr.Number(
                         start.steps or 0, precision=0, minimum=0, maximum=studio.limits.steps, label="Steps",
-                        info="0: the preset's or the model's usual", elem_id="steps",
+                        info="0: the usual", elem_id="steps",
+                        min_width=100,
                     )  # fmt: skip
                     side = gr.Number(
                         start.width or 0, precision=0, minimum=0, maximum=studio.limits.side, step=8, label="Side in pixels",
-                        info="0: the preset's or the model's usual", elem_id="side",
+                        info="0: the usual", elem_id="side",
+                        min_width=100,
                     )  # fmt: skip
-                    seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="seed")
-                go = gr.Button("Draw", variant="primary", elem_id="draw")
+                    seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="any number", elem_id="seed", min_width=100)
+                with gr.Row():
+                    go = gr.Button("Draw", variant="primary", elem_id="draw")
+                    halt = gr.Button("Stop", variant="stop", elem_id="stop")
         status = gr.HTML(_message(""), elem_id="status")
-        with gr.Row():
+        with gr.Row(elem_classes="pair"):
             unguided, guided = (gr.HTML(_empty(name), elem_id=name) for name in ("unguided", "guided"))
         step = gr.Slider(1, 2, value=1, step=1, label="Attention at step", interactive=True, visible=False, elem_id="step")
-        with gr.Row():
+        with gr.Row(elem_classes="pair"):
             unguided_maps, guided_maps = (gr.HTML(elem_id=f"{name}-maps") for name in ("unguided", "guided"))
         with gr.Accordion("All steps, curves, code and configuration", open=False):
             sheet = gr.HTML(elem_id="sheet")
@@ -367,32 +97,39 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 code = gr.Code(language="python", label="Python", interactive=False, elem_id="code")
                 config = gr.Code(language="yaml", label="Configuration for --config", interactive=False, elem_id="config")
 
-        def read(text: str) -> tuple[str, str, tuple[str, str]]:
-            if not text.strip():
-                return _message("Nothing typed yet."), "", (text, "")
-            try:
-                scene, lines = studio.read(text)
-            except SpatialGuideError as error:
-                return _message(str(error), fault=True), "", (text, "")
-            return _scene(scene), lines, (text, lines)
+        # Of each visitor whose drawing is under way, how to stop it.
+        running: dict[str | None, threading.Event] = {}
+
+        def follow(text: str, lines: str, before: Reading) -> tuple[str, Any, Reading]:
+            now = studio.follow(text, lines, before)
+            # What is being typed is not written over.
+            return _understood(now), gr.skip() if now.shows(lines) else now.shown, now
+
+        def read_anew(text: str) -> tuple[str, str, Reading]:
+            now = studio.follow(text, "", Reading())
+            return _understood(now), now.shown, now
 
         def choose(name: str) -> tuple[list[str], float, int, int]:
             chosen = studio.preset(name)
             return list(chosen.losses), chosen.guidance.strength, chosen.steps or 0, chosen.width or 0
 
-        def draw(*values: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's way of asking for it
-            text, lines, (known, said), name, model, chosen, power, count, pixels, number = values
-            # Relations are the visitor's own only where they differ from what this very prompt was read as.
-            own = lines if known == text and _plain(lines) != _plain(said) else None
+        def draw(request: Any, *values: Any, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008 - Gradio's way of asking
+            text, lines, before, name, model, chosen, power, count, pixels, number = values
+            # The boxes may be ahead of what was last answered about them.
+            own = studio.follow(text, lines, before).shown
             # A number field that was emptied holds None.
             wish = Wish(text, own, name, model, tuple(chosen), power, int(count or 0), int(pixels or 0), int(number or 0))
+            stopped = running[request.session_hash] = threading.Event()
             try:
-                drawing = studio.draw(wish, lambda what, done, total: progress((done, total), desc=what))
+                drawing = studio.draw(wish, lambda what, done, total: progress((done, total), desc=what), stopped.is_set)
             except SpatialGuideError as error:
                 return [_message(str(error), fault=True), *[gr.skip()] * 10]
             except Exception as error:  # out of memory, a side that the model cannot draw: the page stays up
                 logging.getLogger(__name__).exception("drawing failed")
                 return [_message(f"This could not be drawn: {type(error).__name__}: {error}", fault=True), *[gr.skip()] * 10]
+            finally:
+                if running.get(request.session_hash) is stopped:
+                    del running[request.session_hash]
             prompt_text = drawing.guided.scene.prompt
             return [
                 "".join(map(_message, [f"Drawn with seed {wish.seed}.", *drawing.notes])),
@@ -407,6 +144,16 @@ def make_page(studio: Studio) -> gradio.Blocks:
                 drawing.config,
             ]
 
+        def stop(request: Any) -> str:
+            found = running.get(request.session_hash)
+            if found is None:  # nor does it wait in the queue any more
+                return _message("Nothing is being drawn for you.")
+            found.set()
+            return _message("Stopped.")
+
+        for asking in (draw, stop):
+            asking.__annotations__["request"] = gr.Request  # the class itself, by which Gradio knows what to hand over
+
         def maps(drawing: Drawing | None, at: float) -> tuple[str, str]:
             if drawing is None or not drawing.steps:
                 return "", ""
@@ -415,18 +162,29 @@ def make_page(studio: Studio) -> gradio.Blocks:
 
         # What is answered at once does not wait behind drawings, nor count among them.
         light: dict[str, Any] = {"show_progress": "hidden", "queue": False}
-        prompt.change(read, [prompt], [understood, relations, was_read], trigger_mode="always_last", **light)
-        preset.input(choose, [preset], [terms, strength, steps, side], **light)
+        boxes: list[Any] = [prompt, relations, reading]
         gr.on(
+            [prompt.change, relations.change],
+            follow,
+            boxes,
+            [understood, relations, reading],
+            trigger_mode="always_last",
+            **light,
+        )
+        anew.click(read_anew, [prompt], [understood, relations, reading], **light)
+        preset.input(choose, [preset], [terms, strength, steps, side], **light)
+        drawn_now = gr.on(
             [go.click, prompt.submit],
             draw,
-            [prompt, relations, was_read, preset, backend, terms, strength, steps, side, seed],
+            [*boxes, preset, backend, terms, strength, steps, side, seed],
             [status, unguided, guided, drawn, step, unguided_maps, guided_maps, sheet, curves, code, config],
             concurrency_limit=1,
             show_progress_on=[status],
         )
+        halt.click(stop, None, [status], cancels=[drawn_now], **light)
+        page.unload(stop)  # nobody waits for it any more
         step.change(maps, [drawn, step], [unguided_maps, guided_maps], trigger_mode="always_last", **light)
-        page.load(None, js=_LIVE)
+        page.load(None, js=_ACCESSIBLE)
     queued: gradio.Blocks = page.queue(max_size=studio.limits.queue, api_open=False)
     return queued
 
@@ -483,20 +241,33 @@ def _free_port(host: str) -> int:
 
 
 #: Screen readers say what changes in a place that was there before; elements that come with the change they often miss.
-_LIVE = """() => { for (const id of ["status", "understood"])
-    document.getElementById(id)?.setAttribute("aria-live", "polite") }"""
+#: The boxes of code come when they are opened, both with the same name.
+_ACCESSIBLE = """() => {
+    for (const id of ["status", "understood"]) document.getElementById(id)?.setAttribute("aria-live", "polite");
+    const names = {code: "Python", config: "Configuration"};
+    const name = () => Object.entries(names).forEach(([id, text]) =>
+        document.querySelector(`#${id} .cm-content`)?.setAttribute("aria-label", text));
+    new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+}"""
 
 _CSS = """
 figure.drawn { margin: 0; text-align: center }
 figure.drawn img { width: 100%; max-width: 420px; border-radius: 8px; margin: 0 auto; display: block }
-figure.sheet { margin: 0 0 1em }
-figure.sheet img { width: 100% }
+/* On a telephone they are moved sideways, not made too small to read. */
+figure.sheet { margin: 0 0 1em; overflow-x: auto }
+figure.sheet img { width: 100%; min-width: 560px }
 figure.drawn figcaption { font-size: 0.95rem; margin-top: 4px }
 .scene svg { width: 100%; height: auto; max-height: 220px; color: inherit }
 p.fault { color: #b00020; font-weight: 600 }
 .dark p.fault { color: #ff8a80 }
 span[data-testid="block-info"] + div, .dim, .info { color: #555 !important }
 .dark .info { color: #bbb !important }
+/* White on the theme's own orange and red is hard to read. */
+#draw { background: #c2410c }
+#stop { background: #b91c1c }
+/* Room for the progress bar, which else lies over the images. */
+#status { min-height: 84px }
+@media (max-width: 640px) { .pair { flex-direction: column } }
 .empty { border: 1px dashed #9993; border-radius: 8px; padding: 4em 1em; text-align: center }
 """
 
@@ -504,6 +275,19 @@ span[data-testid="block-info"] + div, .dim, .info { color: #555 !important }
 def _message(text: str, fault: bool = False) -> str:
     """A line of the page's answers."""
     return f'<p class="{"fault" if fault else "said"}">{html.escape(text)}</p>'
+
+
+def _understood(reading: Reading) -> str:
+    """How the prompt is understood, and whose the relations are."""
+    if not reading.prompt:
+        return _message("Nothing typed yet.")
+    parts = [_message(reading.fault, fault=True)] if reading.scene is None else [_scene(reading.scene)]
+    if reading.aside:
+        parts.append(_message(f"Your own relations are set aside until they fit: {reading.aside}"))
+    elif reading.own is not None:
+        said = "; ".join(reading.said.splitlines()) or "nothing"
+        parts.append(_message(f"These are your own relations. The prompt itself says: {said}."))
+    return "".join(parts)
 
 
 def _scene(scene: Scene) -> str:
@@ -565,4 +349,5 @@ def _curves(drawing: Drawing) -> str:
     except SpatialGuideError as error:
         return _message(str(error))
     source = _data("image/png", figure_bytes(figure, dpi=110))
-    return f'<img src="{source}" alt="loss terms, correction and centroids over the steps" style="width:100%">'
+    words = "loss terms, correction and centroids over the steps"
+    return f'<figure class="sheet"><img src="{source}" alt="{words}"></figure>'

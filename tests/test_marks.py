@@ -6,6 +6,7 @@ import pytest
 
 from spatialguide.errors import ContradictionError, PromptError
 from spatialguide.guide import SpatialGuide
+from spatialguide.marks import stated
 from spatialguide.registry import Registry
 
 PROMPT = "a cat and a dog in a park {{dog left_of cat; cat in_region bottom}}"
@@ -63,6 +64,15 @@ def test_the_manual_parser_reads_marks_only() -> None:
     assert len(guide.parse(PROMPT).relations) == 2
     with pytest.raises(PromptError, match="the prompt has no marks"):
         guide.parse("a cat left of a dog")
+
+
+def test_statements_about_known_objects_keep_them_in_the_order_of_naming() -> None:
+    guide = SpatialGuide()
+    known = guide.parse("two cats to the left of a red car, above a toy top")
+    scene = stated(known.prompt, ["red car above CATS", "cat in_region top"], guide.registry.relations(), known)
+    assert sorted(scene.objects, key=lambda item: item.span) == list(known.objects)
+    assert [scene.name(index) for index in range(3)] == ["red car", "cat", "toy top"]
+    assert [scene.sentence(r) for r in scene.relations] == ["red car above cat", "cat in_region top"]
 
 
 def test_attach_asks_for_the_prompt_without_marks(registry: Registry) -> None:

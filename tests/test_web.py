@@ -11,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +23,7 @@ from PIL import Image
 from spatialguide import SpatialGuide
 from spatialguide.config import load_config, make_config
 from spatialguide.errors import PromptError, SpatialGuideError
-from spatialguide.web import Limits, Studio, Wish
+from spatialguide.web import Limits, Reading, StoppedError, Studio, Wish, relation_lines, serve
 
 PROMPT = "a cat to the left of a dog"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -42,7 +44,9 @@ def test_a_prompt_is_read_into_relations_that_can_be_edited(studio: Studio) -> N
     assert lines.splitlines() == ["cat left_of dog", "cat above red car"]
     prompt = scene.prompt
     assert studio.scene(Wish(prompt, lines)) == scene
-    assert studio.scene(Wish(prompt, "dog left_of cat")).describe() == "objects: dog, cat; relations: dog left_of cat"
+    assert studio.scene(Wish(prompt, "dog left_of cat")).describe() == (
+        "objects: dog, cat, red car; relations: dog left_of cat"
+    )
     assert studio.scene(Wish(prompt, " \n")).relations == ()
     with pytest.raises(PromptError, match="no relation"):
         studio.scene(Wish(prompt, "cat somewhere dog"))
@@ -68,8 +72,10 @@ def test_both_images_come_from_one_seed(studio: Studio) -> None:
         Wish("{{masterpiece}}, a cat to the left of a dog", "dog left_of cat", preset="short"),
         Wish("a cat {{cat left_of dog}} and a dog", "dog above cat", preset="short"),
         Wish("a cat left of a dog, the dog left of the cat", "cat above dog", preset="short"),
+        Wish("a cat to the left of a dog, above a large, red car", "cat left_of dog\ncat below large red car", preset="short"),
+        Wish("a cat to the left of another cat", "cat (2) above cat (1)", preset="short"),
     ],
-    ids=["steps", "relations", "terms", "braces that are no marks", "marks", "a contradiction, beaten"],
+    ids=["steps", "relations", "terms", "braces that are no marks", "marks", "a contradiction, beaten", "attributes", "two"],
 )
 def test_the_code_and_the_configuration_say_what_was_asked(studio: Studio, wish: Wish, tmp_path: Any) -> None:
     config = studio.config(wish)
@@ -81,7 +87,7 @@ def test_the_code_and_the_configuration_say_what_was_asked(studio: Studio, wish:
 
     class Recorder(SpatialGuide):
         def __call__(self, prompt: Any, *, seed: int = 0, **options: Any) -> Any:
-            calls.append((self.parse(prompt).describe(), seed))
+            calls.append((options.get("scene") or self.parse(prompt), seed))
             made["config"] = self.config
             raise StopIteration
 
@@ -89,7 +95,111 @@ def test_the_code_and_the_configuration_say_what_was_asked(studio: Studio, wish:
     with pytest.raises(StopIteration):
         exec("\n".join(lines[1:]), {"SpatialGuide": Recorder})
     assert made["config"].model_dump(mode="json") == config.model_dump(mode="json")
-    assert calls == [(studio.scene(wish).describe(), wish.seed)]
+    ((drawn, seed),) = calls
+    asked = studio.scene(wish)
+    assert (drawn.describe(), drawn.prompt, seed) == (asked.describe(), asked.prompt, wish.seed)
+    assert sorted((o.span, o.text, o.count) for o in drawn.objects) == sorted((o.span, o.text, o.count) for o in asked.objects)
+
+
+@pytest.mark.parametrize("line", ["knife above red car", "Knives above CAR", "two knives above a red car"])
+def test_edited_relations_keep_the_objects_that_were_read(studio: Studio, line: str) -> None:
+    prompt = "two knives to the left of a red car, and a dog"
+    found, lines = studio.read(prompt)
+    assert lines == "knife left_of red car"
+    edited = studio.scene(Wish(prompt, line))
+    assert edited.objects == found.objects
+    assert [(item.text, item.attributes, item.count) for item in edited.objects] == [
+        ("knife", (), 2),
+        ("car", ("red",), 1),
+        ("dog", (), 1),
+    ]
+    assert relation_lines(edited) == "knife above red car"
+
+
+def test_edited_relations_may_name_what_was_not_read_and_places(studio: Studio) -> None:
+    prompt = "a photo of a cat to the left of a toy top"
+    edited = studio.scene(Wish(prompt, "cat in_region top\nphoto above cat"))
+    assert relation_lines(edited).splitlines() == ["cat in_region top", "photo above cat"]
+    with pytest.raises(PromptError, match="in the relations: 'cow' does not occur"):
+        studio.scene(Wish(prompt, "cow above cat"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "relations"),
+    [
+        (PROMPT, "dog above cat"),
+        ("two cats to the left of a red car, and a bird", "red car left_of cat\nbird above cat"),
+        ("a cat to the left of another cat", "cat (2) above cat (1)"),
+    ],
+    ids=["marks", "a count and an attribute", "two of one name"],
+)
+def test_the_code_draws_the_same_image(studio: Studio, prompt: str, relations: str) -> None:
+    drawing = studio.draw(Wish(prompt, relations, preset="short", seed=3))
+    names: dict[str, Any] = {}
+    exec(drawing.code.replace('result.save("out.png")', ""), names)
+    assert names["result"].images[0].tobytes() == drawing.guided.images[0].tobytes()
+
+
+def test_own_relations_stay_while_they_fit_the_prompt(studio: Studio) -> None:
+    first = studio.follow(PROMPT, "", Reading())
+    assert (first.shown, first.own) == ("cat left_of dog", None)
+    mine = studio.follow(PROMPT, "cat above dog", first)
+    assert mine.scene is not None
+    assert relation_lines(mine.scene) == "cat above dog"
+
+    longer = studio.follow("a black cat to the left of a dog", "cat above dog", mine)
+    assert (longer.shown, longer.own, longer.said) == ("cat above dog", "cat above dog", "black cat left_of dog")
+    assert longer.scene is not None
+    assert longer.scene.describe() == "objects: black cat, dog; relations: black cat above dog"
+
+    # On the way to another word, and to another prompt, they are set aside and said to be.
+    other = studio.follow("a horse to the left of a dog", longer.shown, longer)
+    assert (other.shown, other.own) == ("horse left_of dog", "cat above dog")
+    assert "'cat' does not occur" in other.aside
+    assert studio.follow(PROMPT, other.shown, other).shown == "cat above dog"
+    assert studio.follow("", other.shown, other) == Reading()
+
+
+def test_own_relations_that_are_wrong_are_not_overwritten(studio: Studio) -> None:
+    wrong = studio.follow(PROMPT, "cat nowhere dog", studio.follow(PROMPT, "", Reading()))
+    assert (wrong.shown, wrong.scene) == ("cat nowhere dog", None)
+    assert "is no relation" in wrong.fault
+    assert studio.follow(PROMPT, "cat left_of dog", wrong).own is None
+
+
+def test_emptied_relations_are_filled_again_by_the_next_prompt(studio: Studio) -> None:
+    emptied = studio.follow(PROMPT, " ", studio.follow(PROMPT, "", Reading()))
+    assert emptied.scene is not None
+    assert emptied.scene.relations == ()
+    assert studio.follow("a dog above a cat", emptied.shown, emptied).shown == "dog above cat"
+
+
+def test_own_relations_beat_a_prompt_that_contradicts_itself(studio: Studio) -> None:
+    prompt = "a cat left of a dog, and the dog left of the cat"
+    read = studio.follow(prompt, "", Reading())
+    assert (read.scene, read.shown) == (None, "")
+    assert "cannot hold" in read.fault
+    beaten = studio.follow(prompt, "cat above dog", read)
+    assert (beaten.fault, beaten.shown) == ("", "cat above dog")
+
+
+def test_a_stopped_drawing_ends_at_its_next_step_and_the_next_one_is_as_ever(studio: Studio) -> None:
+    wish = Wish(PROMPT, preset="short", seed=4)
+    whole = studio.draw(wish)
+    for guided in (False, True):
+        said: list[tuple[str, int]] = []
+        last = ("drawing guided" if guided else "drawing unguided", 2)
+        with pytest.raises(StoppedError, match="stopped"):
+            studio.draw(wish, lambda what, done, total: said.append((what, done)), lambda: last in said)  # noqa: B023
+        assert said[-1] == last
+    assert studio.draw(wish).guided.images[0].tobytes() == whole.guided.images[0].tobytes()
+
+
+def test_a_drawing_that_takes_too_long_is_ended() -> None:
+    said: list[str] = []
+    with pytest.raises(StoppedError, match="over 0 seconds, this page's limit: ask for fewer steps"):
+        Studio(limits=Limits(seconds=0)).draw(Wish(PROMPT, steps=3), lambda what, done, total: said.append(what))
+    assert said == ["loading the model"]
 
 
 def test_another_preset_keeps_the_models_own_options() -> None:
@@ -129,9 +239,16 @@ def test_bad_wishes_are_refused_in_plain_words(studio: Studio, wish: Wish, messa
 def test_what_cannot_be_guided_or_drawn_is_said(studio: Studio) -> None:
     assert studio.draw(Wish(PROMPT, preset="short", steps=1)).notes == ()
     drawing = studio.draw(Wish("a cat and a spaceship", preset="short", steps=1))
-    assert drawing.steps == 0
+    assert drawing.steps == 1
     assert drawing.unguided.images[0].tobytes() == drawing.guided.images[0].tobytes()
     assert ["no relation" in note or "spaceship" in note for note in drawing.notes] == [True, True]
+    assert studio.draw(Wish("beautiful", preset="short", steps=1)).steps == 0
+
+
+def test_a_term_that_needs_no_relation_guides_without_one(studio: Studio) -> None:
+    drawing = studio.draw(Wish("a cat and a dog", preset="short", terms=("presence_first",)))
+    assert drawing.notes == ()
+    assert drawing.unguided.images[0].tobytes() != drawing.guided.images[0].tobytes()
 
 
 # --- the page ------------------------------------------------------------------------------------------------------
@@ -170,25 +287,31 @@ def test_a_port_that_is_taken_is_named(address: str) -> None:
 
 
 @pytest.fixture
-def page(address: str) -> Iterator[Any]:
-    """A page whose console must stay clean, in a browser that reaches nothing but this machine."""
+def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        found = browser.new_page(viewport={"width": 1280, "height": 1000})
-        faults: list[str] = []
-        outside: list[str] = []
-        found.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        found.on("pageerror", lambda error: faults.append(str(error)))
-        found.on("request", lambda request: outside.append(request.url) if _leaves(request.url, address) else None)
-        found.goto(address)
-        found.wait_for_selector("#prompt textarea", timeout=60_000)
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield found
-        browser.close()
-        assert faults == []
-        assert outside == []
+        found.close()
+
+
+@pytest.fixture
+def page(address: str, browser: Any) -> Iterator[Any]:
+    """A page whose console must stay clean, in a browser that reaches nothing but this machine."""
+    found = browser.new_page(viewport={"width": 1280, "height": 1000})
+    faults: list[str] = []
+    outside: list[str] = []
+    found.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    found.on("pageerror", lambda error: faults.append(str(error)))
+    found.on("request", lambda request: outside.append(request.url) if _leaves(request.url, address) else None)
+    found.goto(address)
+    found.wait_for_selector("#prompt textarea", timeout=60_000)
+    yield found
+    found.close()
+    assert faults == []
+    assert outside == []
 
 
 def _leaves(url: str, address: str) -> bool:
@@ -223,41 +346,151 @@ def test_type_generate_and_see_both_images(page: Any) -> None:
     assert "SpatialGuide(" in page.inner_text("#code")
 
 
+_CONTROLS = {"button", "checkbox", "combobox", "link", "listbox", "radio", "slider", "spinbutton", "switch", "textbox"}
+
+
+def _controls(page: Any) -> list[tuple[str, str]]:
+    """Role and name of every control, as the browser tells them to a screen reader."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    found = [(node["role"]["value"], node.get("name", {}).get("value", "").strip()) for node in nodes if not node["ignored"]]
+    return [(role, name) for role, name in found if role in _CONTROLS]
+
+
+def _pictures(page: Any) -> list[str]:
+    """The text of every picture."""
+    texts = "all => all.filter(e => e.checkVisibility()).map(e => (e.alt ?? e.ariaLabel ?? '').trim())"
+    return list(page.eval_on_selector_all("img, [role=img]:not([aria-hidden=true])", texts))
+
+
 def test_every_control_has_a_name_and_every_picture_a_text(page: Any) -> None:
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll('input, textarea, select, button, img')]
-            .filter(each => each.offsetParent !== null)
-            .filter(each => !(each.labels?.length || each.closest('label') || each.ariaLabel || each.alt || each.title
-                || each.getAttribute('aria-labelledby') || each.innerText?.trim()))
-            .map(each => each.outerHTML)"""
-    )
-    assert nameless == []
+    fresh = _controls(page)
+    assert {("button", "Draw"), ("button", "Stop"), ("combobox", "Preset"), ("spinbutton", "Seed")} <= set(fresh)
+    assert [role for role, name in fresh if not name] == []
+    page.fill("#prompt textarea", PROMPT)
+    page.wait_for_selector("#understood svg")
+    page.click("#draw")
+    page.wait_for_selector("#guided-maps img", timeout=120_000)
+    page.click("text=All steps, curves, code and configuration")
+    page.wait_for_selector("#curves img")
+    page.wait_for_selector("#config .cm-content[aria-label='Configuration']")
+    drawn = _controls(page)
+    assert [role for role, name in drawn if not name] == []
+    assert {("textbox", "Python"), ("textbox", "Configuration")} <= set(drawn)
+    assert {"slider", "link"} <= {role for role, _ in drawn}
+    # The scene's graph, both images, their attention, the sheet and the curves.
+    texts = _pictures(page)
+    assert len(texts) == len(set(texts)) == 7
+    assert "" not in texts
+
+
+def _tab_to(page: Any, wanted: str) -> list[str]:
+    """Press Tab until the element is reached, and say which were passed on the way."""
+    passed = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("wanted => document.activeElement.matches(wanted)", wanted):
+            return passed
+        passed.append(page.evaluate("document.activeElement.textContent.trim()"))
+    raise AssertionError(f"Tab does not reach {wanted}: {passed}")
 
 
 def test_keyboard_only(page: Any) -> None:
-    page.focus("#prompt textarea")
+    _tab_to(page, "#prompt textarea")
     page.keyboard.type("a dog above a cat")
     page.wait_for_selector("#understood svg")
-    reached = []
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.closest('[id]')?.id"))
-        if reached[-1] == "draw":
-            break
-    assert reached[-1] == "draw"
+    _tab_to(page, "#draw")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#guided img[alt='guided: a dog above a cat']", timeout=120_000)
+    for name in ("unguided", "guided"):
+        page.wait_for_selector(f"#{name} img[alt='{name}: a dog above a cat']", timeout=120_000)
     # On to the links that save the pictures, and the slider of the steps.
-    links = 0
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        links += page.evaluate("document.activeElement.matches('a[download]')")
-        if page.evaluate("document.activeElement.matches('#step input[type=range]')"):
-            break
-    assert links == 2
+    passed = _tab_to(page, "#step input[type=range]")
+    assert [text for text in passed if "save" in text] == ["save the unguided image", "save the guided image"]
     before = page.get_attribute("#guided-maps img", "alt")
     page.keyboard.press("ArrowLeft")
     page.wait_for_function("alt => document.querySelector('#guided-maps img').alt !== alt", arg=before)
+    # And to what is folded away.
+    _tab_to(page, "button.label-wrap")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#curves img")
+    assert _tab_to(page, "#sheet a[download='maps.gif']") != []
+
+
+def test_a_drawing_can_be_stopped_by_the_keyboard_and_the_page_goes_on(page: Any) -> None:
+    page.fill("#prompt textarea", PROMPT)
+    page.wait_for_selector("#understood svg")
+    page.fill("#steps input", "100")
+    page.focus("#draw")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#status').innerText.includes('/100')", timeout=120_000)
+    _tab_to(page, "#stop")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#status').innerText.trim() === 'Stopped.'")
+    assert page.query_selector("#unguided img") is None
+    # The model is free at once: the next drawing does not wait for the hundred steps.
+    page.fill("#steps input", "3")
+    page.click("#draw")
+    page.wait_for_selector("#guided-maps img[alt*='step 3']", timeout=120_000)
+    page.click("#stop")
+    page.wait_for_selector("#status p:has-text('Nothing is being drawn')")
+
+
+class Endless(Studio):
+    """Draws until it is stopped, or for a minute."""
+
+    def draw(self, wish: Wish, say: Any = None, stopped: Any = None) -> Any:
+        self.started.set()
+        for _ in range(600):
+            if stopped():
+                self.ended.set()
+                raise StoppedError("stopped")
+            time.sleep(0.1)
+        raise AssertionError("nobody stopped it")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Gradio's own parts, in this process
+@pytest.mark.parametrize("leaves", [False, True], ids=["stop", "the page is closed"])
+def test_the_model_rests_when_nobody_waits_for_it(browser: Any, leaves: bool) -> None:
+    pytest.importorskip("gradio")
+    studio = Endless()
+    studio.started, studio.ended = threading.Event(), threading.Event()
+    served = serve(studio, port=0)
+    try:
+        visitor = browser.new_page()
+        visitor.goto(served.local_url)
+        visitor.fill("#prompt textarea", PROMPT, timeout=60_000)
+        visitor.click("#draw")
+        assert studio.started.wait(30)
+        assert not studio.ended.is_set()
+        if leaves:
+            visitor.close()
+        else:
+            visitor.click("#stop")
+        assert studio.ended.wait(30)
+    finally:
+        served.close()
+
+
+def test_own_relations_outlive_another_prompt(page: Any) -> None:
+    page.fill("#prompt textarea", PROMPT)
+    page.wait_for_selector("#understood svg")
+    page.fill("#relations textarea", "cat above dog")
+    page.wait_for_selector("#understood p:has-text('These are your own relations')")
+    page.fill("#prompt textarea", "a cat to the left of a dog on a beach")
+    page.wait_for_selector("#understood p:has-text('beach')")
+    assert page.input_value("#relations textarea") == "cat above dog"
+    page.fill("#prompt textarea", "a horse to the left of a dog")
+    page.wait_for_selector("#understood p:has-text('set aside')")
+    assert page.input_value("#relations textarea") == "horse left_of dog"
+    page.fill("#prompt textarea", PROMPT)
+    page.wait_for_selector("#understood p:has-text('These are your own relations')")
+    assert page.input_value("#relations textarea") == "cat above dog"
+    # What is typed is not written over: another line can be begun.
+    page.press("#relations textarea", "Control+End")
+    page.keyboard.type("\ndog in_region bottom", delay=30)
+    page.wait_for_selector("#understood p:has-text('dog in_region bottom')")
+    assert page.input_value("#relations textarea") == "cat above dog\ndog in_region bottom"
+    page.click("#anew")
+    page.wait_for_function("document.querySelector('#relations textarea').value === 'cat left_of dog'")
 
 
 def test_bad_input_is_said_and_survived(page: Any) -> None:
