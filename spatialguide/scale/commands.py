@@ -28,7 +28,8 @@ _ENGINES, _LAYOUTS = ("local", "ray"), ("images", "shards")
 
 def batch(
     source: Annotated[
-        str, typer.Argument(metavar="PROMPTS", help="Requests, a path or URL: .jsonl, .csv, .parquet, or a prompt a line.")
+        str,
+        typer.Argument(metavar="PROMPTS", help="Requests, a path or URL: .jsonl, .json, .csv, .parquet, or a prompt a line."),
     ],
     target: Annotated[str, typer.Option("--out", help="Folder or URL (s3://, gs://, ...) for images and metadata.")],
     engine: Annotated[str, typer.Option(help="local, or ray: a pool of workers, here or on a cluster.")] = "local",

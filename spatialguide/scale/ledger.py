@@ -9,7 +9,9 @@ from typing import Any, Protocol
 WHOLE_TRIES = 2
 #: How often a request is begun by itself before it is set aside.
 SINGLE_TRIES = 2
-#: How many workers, beside the first ones, may start in a row without anything being finished.
+#: How many workers may die while they write one unit.
+WRITE_TRIES = 5
+#: How many workers, beside the first ones, may start in a row without anything being begun.
 _STARTS = 5
 
 
@@ -17,7 +19,7 @@ class Book(Protocol):
     """What workers do with a ledger, wherever it is."""
 
     def started(self) -> int:
-        """A worker starts. How many have since something was last finished, this one included."""
+        """A worker starts. How many have since something was last begun, this one included."""
 
     def begin(self, item: str) -> int:
         """Something is begun. How often it was before, without being finished."""
@@ -40,13 +42,13 @@ class Ledger:
 
     def begin(self, item: str) -> int:
         """See `Book`."""
+        self._starts = 0
         self._begun[item] += 1
         return self._begun[item] - 1
 
     def end(self, item: str) -> None:
         """See `Book`."""
         del self._begun[item]
-        self._starts = 0
 
 
 class RemoteLedger:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from spatialguide.config import GuideConfig
 from spatialguide.errors import BatchError
-from spatialguide.scale.ledger import SINGLE_TRIES, WHOLE_TRIES, Book, Ledger, RemoteLedger, too_many
+from spatialguide.scale.ledger import SINGLE_TRIES, WHOLE_TRIES, WRITE_TRIES, Book, Ledger, RemoteLedger, too_many
 from spatialguide.scale.requests import Unit
 from spatialguide.scale.store import Layout, Store, UnitReport
 
@@ -48,11 +49,14 @@ class RayPainter:
         """A unit's report as a row. "fault" is what ends the run: an error that is raised here would come out as Ray's."""
         from spatialguide.scale.painter import said
 
-        fault, item = "", f"unit {unit.number}"
+        fault, item, writing = "", f"unit {unit.number}", f"writing unit {unit.number}"
         try:
             whole = self._ledger.begin(item) < WHOLE_TRIES
             outcomes = self._painter.paint(self._painter.prepare(unit)) if whole else self._one_by_one(unit)
+            if self._ledger.begin(writing) >= WRITE_TRIES:
+                raise BatchError(f"workers die again and again while they write unit {unit.number}: is its --unit too large?")
             report = self._store.commit(unit, outcomes)
+            self._ledger.end(writing)
             self._ledger.end(item)
         except Exception as error:
             report, fault = UnitReport(unit.number, 0, 0, 0.0, 0.0, 0), said(error)
@@ -67,9 +71,9 @@ class RayPainter:
             item = f"request {request.index}"
             if self._ledger.begin(item) < SINGLE_TRIES:
                 outcomes += self._painter.paint(self._painter.prepare(Unit(unit.number, (request,))))
-            else:
+                self._ledger.end(item)
+            else:  # the ledger keeps it: the unit may have to be begun again for another
                 outcomes.append(Outcome(request, FAILED, error="its worker died each time it was drawn"))
-            self._ledger.end(item)
         return outcomes
 
 
@@ -104,7 +108,7 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
         context.enable_progress_bars = False
         # Newer ones give up after half an hour without a finished unit, which a large model on a CPU may take.
         context.execution_no_progress_timeout_s = _PATIENCE
-        ledger = RemoteLedger(ray.remote(num_cpus=0)(Ledger).remote())
+        ledger = RemoteLedger(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger).remote())
         data = ray.data.from_items(waiting, override_num_blocks=len(waiting))
         reports = data.map_batches(
             RayPainter,
@@ -135,7 +139,8 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
             yield report
     except ray.exceptions.RayError as error:
         lines = str(getattr(error, "cause", None) or error).strip().splitlines()
-        cause = lines[-1] if lines else type(error).__name__
+        # Of our own errors Ray writes the type before the message.
+        cause = re.sub(r"^spatialguide\.errors\.\w+: ", "", lines[-1]) if lines else type(error).__name__
         raise BatchError(f"Ray gave up: {cause}; what is done is kept, and the same command goes on") from error
     finally:
         if ours:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TextIO
 
-from spatialguide.errors import BatchError
+from spatialguide.errors import BatchError, SpatialGuideError
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 #: fsspec's names of compressions, by the suffix that says so.
@@ -146,6 +146,8 @@ def _rows(source: str) -> Iterator[dict[str, Any] | Fault]:
     import fsspec
 
     suffix, compression = _format(source)
+    if compression not in fsspec.compression.compr:
+        raise BatchError(f"cannot read requests from '{source}': install zstandard, or unpack it")
     try:
         if suffix == ".csv":
             # What is not UTF-8 becomes a fault of its row.
@@ -160,8 +162,11 @@ def _rows(source: str) -> Iterator[dict[str, Any] | Fault]:
                 yield from _array(stream)
             else:
                 yield from _lines(stream, structured=suffix in (".jsonl", ".ndjson"))
-    except (OSError, ImportError, ValueError, csv.Error) as error:
-        raise BatchError(f"cannot read requests from '{source}': {error}; give a file of {', '.join(FORMATS)}") from error
+    except SpatialGuideError:
+        raise
+    except Exception as error:  # each kind of store has its own
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise BatchError(f"cannot read requests from '{source}': {cause}; give a file of {', '.join(FORMATS)}") from error
 
 
 def _format(source: str) -> tuple[str, str | None]:
@@ -215,7 +220,14 @@ def _csv(stream: TextIO) -> Iterator[dict[str, Any] | Fault]:
     reader = csv.DictReader(stream)
     if "prompt" not in (reader.fieldnames or ()):
         raise BatchError('a CSV file of requests needs a column "prompt"')
-    for row in reader:
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # a cell of more than 131,072 characters, as after a quote that never ends
+            yield Fault(f"line {reader.reader.line_num} is not CSV: {error}")
+            continue
         if any(row.get(None) or ()):  # surplus cells; a comma at the end is none
             yield Fault(f"line {reader.line_num} has more cells than the header: put texts with commas in quotes")
             continue
@@ -237,7 +249,10 @@ def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any] | Fault]:
         raise BatchError('a Parquet file of requests needs a column "prompt"')
     wanted = [name for name in ("prompt", "seed", "id", "config") if name in names]
     for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
-        for row in batch.to_pylist():
+        for row in _listed(batch):
+            if isinstance(row, Fault):
+                yield row
+                continue
             config = row.get("config")
             if isinstance(config, dict):
                 # A column of structs holds all keys of all rows.
@@ -249,3 +264,15 @@ def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any] | Fault]:
                     yield Fault(f'"config" is not JSON: {error}')
                     continue
             yield row
+
+
+def _listed(batch: Any) -> Iterator[dict[str, Any] | Fault]:
+    """Rows of a table; of one with text that is not UTF-8 row by row, and that is a fault of its row."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if batch.num_rows == 1:
+            yield Fault(f"a text is not UTF-8: {error.reason}")
+            return
+        for number in range(batch.num_rows):
+            yield from _listed(batch.slice(number, 1))

@@ -16,6 +16,7 @@ import io
 import json
 import posixpath
 import tarfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ _TEXTS = ("id", "prompt", "status", "key", "file", "error", "description")
 _COUNTS = ("steps", "guided_steps", "skipped")
 #: fsspec's names of stores whose put is atomic; of others we rename.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "hf", "memory"}
+#: Where files wait for their names; a kill leaves them there, and the next start removes them.
+_DRAFTS = ".drafts"
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,10 @@ class Store:
             raise BatchError('batches need pyarrow and fsspec: python -m pip install "spatialguide[scale]"') from error
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise BatchError(f"cannot write to '{url}': {error}") from error
+        except Exception as error:  # some connect at once, and fail in their own ways
+            raise BatchError(f"cannot write to '{url}': {_cause(error)}; check the address and its permissions") from error
         self.layout = layout
+        self._folders: set[str] = set()
         #: For people, and for workers elsewhere, whose working folder is another.
         self.url, self.address = url, self._files.unstrip_protocol(self._root) if self.is_local else url
 
@@ -100,9 +104,18 @@ class Store:
             yield self._committed()
 
     def manifest(self) -> dict[str, Any] | None:
-        """What the run is that was started here; None where there is none."""
+        """What the run is that was started here; None where there is none.
+
+        Raises:
+            BatchError: it cannot be read.
+        """
         found = self._read("manifest.json")
-        return None if found is None else dict(json.loads(found))
+        if found is None:
+            return None
+        try:
+            return dict(json.loads(found))
+        except (ValueError, TypeError) as error:
+            raise BatchError(f"'{self.url}/manifest.json' cannot be read: {error}; use another folder") from error
 
     @contextmanager
     def _told(self, doing: str) -> Iterator[None]:
@@ -112,13 +125,14 @@ class Store:
         except SpatialGuideError:
             raise
         except Exception as error:
-            cause = " ".join(str(error).split()) or type(error).__name__
             advice = "check the address and its permissions; the same command goes on where it was"
-            raise BatchError(f"cannot {doing} '{self.url}': {cause}; {advice}") from error
+            raise BatchError(f"cannot {doing} '{self.url}': {_cause(error)}; {advice}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         if not self.is_local:
+            self._remove(_DRAFTS)
+            self._folders.clear()
             yield
             return
         from filelock import FileLock, Timeout
@@ -227,8 +241,7 @@ class Store:
         import pyarrow.parquet
 
         for name in self._units():
-            with self._files.open(self._path(f"metadata/{name}"), "rb") as stream:
-                yield from pyarrow.parquet.read_table(stream).to_pylist()
+            yield from pyarrow.parquet.read_table(io.BytesIO(self._read(f"metadata/{name}") or b"")).to_pylist()
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Write report.json."""
@@ -245,7 +258,7 @@ class Store:
     def _remove(self, name: str) -> None:
         with self._told("write to"):
             if self._files.exists(self._path(name)):
-                self._files.rm_file(self._path(name))
+                self._files.rm(self._path(name), recursive=True)
 
     def _write(self, name: str, content: bytes) -> None:
         self._write_all({name: content})
@@ -262,15 +275,29 @@ class Store:
             write_bytes(path, content)
 
     def _pipe(self, contents: Mapping[str, bytes]) -> None:
+        """What `_write_all` says, elsewhere than on this machine."""
         protocols = self._files.protocol
         if not _OBJECT_STORES.isdisjoint({protocols} if isinstance(protocols, str) else protocols):
             self._files.pipe(dict(contents))
             return
         for path, content in contents.items():
-            draft = posixpath.join(posixpath.dirname(path), f".{posixpath.basename(path)}{DRAFT}")
-            self._files.makedirs(posixpath.dirname(path), exist_ok=True)
+            draft = self._path(f"{_DRAFTS}/{uuid.uuid4().hex}")
+            for folder in {posixpath.dirname(draft), posixpath.dirname(path)} - self._folders:
+                self._files.makedirs(folder, exist_ok=True)
+                self._folders.add(folder)
             self._files.pipe_file(draft, content)
-            self._files.mv(draft, path)
+            try:
+                self._files.mv(draft, path)
+            except Exception:  # some do not move over a file that is there
+                if not self._files.exists(path):
+                    raise
+                self._files.rm_file(path)
+                self._files.mv(draft, path)
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong in one line; some errors say nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _place(key: str) -> str:

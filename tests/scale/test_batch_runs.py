@@ -237,6 +237,57 @@ def test_a_worker_that_dies_with_a_request_costs_that_request_alone(
         RayPainter(*settings)
 
 
+def test_several_deadly_requests_of_a_unit_are_remembered(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spatialguide.scale.ledger import Ledger
+    from spatialguide.scale.ray_engine import RayPainter
+
+    def deadly(self: Painter, prepared: Any) -> Any:
+        raise SystemExit
+
+    monkeypatch.setattr(Painter, "paint", deadly)
+    settings = (batch.config.model_dump_json(exclude_unset=True), batch.batch, batch.out, "images", None, Ledger(), 1)
+    (unit,) = read_units(batch.source, 5)
+    worker, deaths = RayPainter(*settings), 0
+    with Store(batch.out).opened({}):
+        while True:
+            try:
+                found = worker({"unit": [unit.to_json()]})
+                break
+            except SystemExit:
+                deaths += 1
+    assert deaths == 2 + 2 * len(unit.requests)
+    assert (found["done"], found["failed"], found["fault"]) == ([0], [5], [""])
+
+
+def test_a_unit_that_kills_whoever_writes_it_ends_the_run(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spatialguide.scale.ledger import Ledger
+    from spatialguide.scale.ray_engine import RayPainter
+
+    def deadly(self: Store, unit: Unit, outcomes: Any) -> Any:
+        raise SystemExit
+
+    monkeypatch.setattr(Painter, "paint", lambda self, prepared: [])
+    monkeypatch.setattr(Store, "commit", deadly)
+    settings = (batch.config.model_dump_json(exclude_unset=True), batch.batch, batch.out, "images", None, Ledger(), 1)
+    worker, unit = RayPainter(*settings), next(read_units(batch.source, 1))
+    for _ in range(5):
+        with pytest.raises(SystemExit):
+            worker({"unit": [unit.to_json()]})
+    (fault,) = worker({"unit": [unit.to_json()]})["fault"]
+    assert fault.startswith("workers die again and again while they write unit 0")
+
+
+def test_a_gpu_that_fails_ends_the_run_and_names_the_requests(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(self: Painter, ready: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Painter, "_draw", lost)
+    with pytest.raises(BatchError, match=r"the GPU failed while requests 1, 0 were drawn: CUDA error: an illegal"):
+        run_batch(batch)
+
+
 def test_failed_requests_are_tried_again_when_asked(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(ValueError("full")))
@@ -344,6 +395,19 @@ def test_a_run_goes_on_with_the_threads_it_was_started_with(batch: Batch) -> Non
         run_batch(replace(batch, threads=2))
 
 
+def test_another_engine_goes_on_with_the_threads_it_was_started_with(batch: Batch) -> None:
+    pytest.importorskip("ray")
+    run_batch(replace(batch, threads=1))
+    assert run_batch(replace(batch, engine="ray", cpus=3))["skipped"] == 5
+
+
+def test_a_manifest_that_cannot_be_read_is_named(batch: Batch) -> None:
+    run_batch(batch)
+    (Path(batch.out) / "manifest.json").write_text("{")
+    with pytest.raises(BatchError, match=r"manifest\.json' cannot be read"):
+        run_batch(batch)
+
+
 def test_other_versions_do_not_go_on_with_a_run(batch: Batch) -> None:
     run_batch(batch)
     path = Path(batch.out) / "manifest.json"
@@ -385,12 +449,37 @@ def test_a_store_without_atomic_puts_is_written_by_renaming(
     run_batch(batch)
     assert [row["key"] for row in rows(there)] == [row["key"] for row in rows(batch)]
     assert len([name for name in remote.store if name.endswith(".png")]) == 5
-    assert not [name for name in remote.store if name.endswith(".draft")]
+    assert not [name for name in remote.store if "draft" in name]
     # A connection that is lost before the renaming leaves no file that counts.
-    monkeypatch.setattr(remote, "mv", lambda self, *paths, **rest: (_ for _ in ()).throw(ConnectionError("gone away")))
-    with pytest.raises(BatchError, match="gone away"):
-        run_batch(replace(batch, out="remote://other"))
-    assert not [name for name in remote.store if "other" in name and not name.endswith(".draft")]
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "mv", lambda self, *paths, **rest: (_ for _ in ()).throw(ConnectionError("gone away")))
+        with pytest.raises(BatchError, match="gone away"):
+            run_batch(replace(batch, out="remote://other"))
+    left = [name for name in remote.store if "other" in name]
+    assert left
+    assert all("other/.drafts/" in name for name in left)
+    # The next start removes what was left.
+    run_batch(replace(batch, out="remote://other"))
+    assert not [name for name in remote.store if ".drafts" in name]
+
+
+def test_a_store_that_does_not_rename_over_a_file_is_written(
+    batch: Batch, remote: type[Remote], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = MemoryFileSystem.mv
+
+    def careful(self: Remote, old: str, new: str) -> None:
+        if self.exists(new):
+            raise FileExistsError(new)
+        move(self, old, new)
+
+    monkeypatch.setattr(remote, "mv", careful)
+    there = replace(batch, out="remote://again")
+    with monkeypatch.context() as patch:
+        patch.setattr(Painter, "_draw", lambda self, ready: (_ for _ in ()).throw(ValueError("full")))
+        assert run_batch(there)["failed"] == 5
+    assert run_batch(replace(there, retry_failed=True))["done"] == 5
+    assert [row["status"] for row in rows(there)] == ["done"] * 5
 
 
 def test_a_store_that_refuses_says_what_to_do(batch: Batch, remote: type[Remote], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,46 @@ def test_ray_draws_the_same_bits_as_the_local_engine(tmp_path: Path) -> None:
     assert [path.name for path in local] == [path.name for path in ray]
     assert [path.read_bytes() for path in local] == [path.read_bytes() for path in ray]
     assert sorted(row["index"] for row in Store(str(tmp_path / "ray")).rows()) == [0, 1]
+
+
+DEADLY = """
+import os, signal
+from spatialguide import LossTerm, hookimpl
+
+class Deadly(LossTerm):
+    def __call__(self, statistics, scene, relations):
+        if "clock" in scene.prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return statistics.mass.sum(dim=(1, 2))
+
+@hookimpl
+def spatialguide_losses(register):
+    register("deadly", Deadly)
+"""
+
+
+def test_ray_sets_a_request_aside_that_kills_its_workers(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    about = tmp_path / "deadly-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[spatialguide]\ndeadly = deadly\n")
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    sound = ["a cat to the left of a dog", "a bus above a bird"]
+    (tmp_path / "local.txt").write_text("\n".join(sound))
+    (tmp_path / "ray.txt").write_text("\n".join([sound[0], "a clock above a cow", sound[1]]))
+    shared = ["--set", "steps=1", "--set", "losses.deadly.weight=1", "--batch", "2", "--threads", "1", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    reports = {}
+    for engine in ("local", "ray"):
+        words = [sys.executable, "-m", "spatialguide", "batch", str(tmp_path / f"{engine}.txt"), *shared]
+        words += ["--out", str(tmp_path / engine), "--engine", engine]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.stdout, done.stderr
+        reports[engine] = json.loads(done.stdout.splitlines()[-1])
+    assert (reports["local"]["done"], reports["local"]["failed"]) == (2, 0)
+    assert (reports["ray"]["done"], reports["ray"]["failed"]) == (2, 1)
+    assert reports["ray"]["errors"] == ["request 1: its worker died each time it was drawn"]
+    images = {name: {p.name: p.read_bytes() for p in (tmp_path / name / "images").rglob("*.png")} for name in reports}
+    assert len(images["local"]) == 2
+    assert images["ray"] == images["local"]

@@ -8,6 +8,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -91,6 +92,41 @@ def test_only_the_columns_of_requests_are_read_of_a_parquet_file(tmp_path: Path)
     assert whole == Request(0, "a cat", 3)
     assert broken.problem is not None
     assert '"seed" must be a whole number' in broken.problem
+
+
+def test_a_row_of_a_parquet_file_that_is_not_utf8_is_set_aside(tmp_path: Path) -> None:
+    raw = pa.array([b"a cat", b"\xff", b"a dog"], pa.binary())
+    table = pa.table({"prompt": pa.Array.from_buffers(pa.string(), 3, raw.buffers()), "seed": [1, 2, 3]})
+    pyarrow.parquet.write_table(table, tmp_path / "r.parquet")
+    first, second, third = requests(tmp_path / "r.parquet")
+    assert (first, third) == (Request(0, "a cat", 1), Request(2, "a dog", 3))
+    assert second.problem == "a text is not UTF-8: invalid start byte"
+
+
+def test_a_cell_of_a_csv_without_end_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(f"prompt,seed\na cat,1\n{'long ' * 30_000},2\na dog,3\n")
+    first, second, third = requests(tmp_path / "r.csv")
+    assert (first, third) == (Request(0, "a cat", 1), Request(2, "a dog", 3))
+    assert second.problem is not None
+    assert second.problem.startswith("line 3 is not CSV: field larger than")
+
+
+def test_a_compression_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(fsspec.compression.compr, "zstd", raising=False)
+    with pytest.raises(BatchError, match=r"r\.jsonl\.zst': install zstandard"):
+        requests(tmp_path / "r.jsonl.zst")
+
+
+def test_what_a_store_raises_says_which_file_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ClientError(Exception):
+        """As of a store's own library: no OSError."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ClientError("403 Forbidden")
+
+    monkeypatch.setattr(fsspec, "open", refuse)
+    with pytest.raises(BatchError, match=r"'s3://bucket/r\.csv': 403 Forbidden"):
+        list(read_units("s3://bucket/r.csv", 4))
 
 
 def test_other_columns_of_a_csv_are_keys_of_the_configuration(tmp_path: Path) -> None:
