@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,7 @@ from spatialguide.config_commands import config as config_app
 from spatialguide.errors import SpatialGuideError
 from spatialguide.evaluation.commands import bench
 from spatialguide.evaluation.score_commands import score
+from spatialguide.files import json_line
 from spatialguide.options import (
     BackendOption,
     ConfigOption,
@@ -122,7 +123,7 @@ def generate(
             prompt, chosen, output, seed=seed, compare=compare, trace=trace, pictures=pictures, scene_file=scene, say=say
         )
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False))
+        typer.echo(json_line(report))
     elif not quiet:
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
         for name, verdict in report.get("verdicts", {}).items():
@@ -142,8 +143,7 @@ def _generate_all(
         for report in render_all(source, config, folder, seed=seed, compare=compare, say=say):
             problems += "problem" in report
             if as_json:
-                # JSON can hold halves of characters, which cannot be written.
-                typer.echo(json.dumps(report, ensure_ascii=False).encode("utf-8", "replace").decode())
+                typer.echo(json_line(report))
             elif "problem" in report:
                 err.print(f"[bold red]error:[/] '{escape(report['prompt'])}': {escape(report['problem'])}", soft_wrap=True)
             elif not quiet:
@@ -170,13 +170,11 @@ def replay(
     with _progress(hidden=quiet or as_json) as say:
         report = draw_again(image, output, guided=guided, say=say)
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False))
+        typer.echo(json_line(report))
     elif not quiet:
         words = {True: "the same pixels", False: "other pixels", None: "not compared: the picture holds more than the image"}
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
         out.print(f"  {words[report['identical']]}", highlight=False)
-        for key in report["absent"]:
-            out.print(f"  the picture says nothing of {key}, which is newer: drawn as is usual now", highlight=False)
         for name, (then, now) in report["changed"].items():
             out.print(f"  drawn with {name} {then or '(none)'}; here is {now or '(none)'}", highlight=False)
 
@@ -199,7 +197,7 @@ def parse(
     say_warnings(quiet=False)
     import_spacy_alone()
     if (source is None) != (target is None):
-        raise typer.BadParameter("--input and --output belong together")
+        raise typer.BadParameter("--input and --output belong together: give both, or neither")
     if source is not None and (prompt or scene or svg):
         raise typer.BadParameter("give either one prompt, or --input and --output")
     from spatialguide import files, reading
@@ -248,8 +246,10 @@ def serve(
     limits = web.Limits(steps=max_steps, side=max_side, queue=queue, seconds=max_seconds)
     studio = web.Studio(base, name, limits, all_models=all_models)
     page = web.serve(studio, host, port)
-    out.print(f"running at [bold]{page.local_url}[/]  stop with Ctrl+C", highlight=False, soft_wrap=True)
-    page.block_thread()
+    # Its usual end, whenever it comes: exit code 0.
+    with suppress(KeyboardInterrupt):
+        out.print(f"running at [bold]{page.local_url}[/]  stop with Ctrl+C", highlight=False, soft_wrap=True)
+        page.block_thread()
 
 
 @app.command("new-plugin")

@@ -275,6 +275,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             owner = owner.model_fields[part].annotation if part in getattr(owner, "model_fields", {}) else None
         known = getattr(owner, "model_fields", {})
         return f"unknown key '{path}'.{suggestion(str(fault['loc'][-1]), known)}"
+    if fault["type"] == "missing":
+        return f"'{path}' is missing: give it"
     message = fault["msg"].removeprefix("Value error, ")
     given = fault["input"]
     said = f", not {given!r}" if isinstance(given, (str, int, float)) else ""

@@ -86,6 +86,10 @@ class PictureWarning(UserWarning):
     """One of several pictures was left out; the message says why."""
 
 
+class ReplayWarning(UserWarning):
+    """A picture is drawn again with settings that it does not carry."""
+
+
 class RunWarning(UserWarning):
     """A run is taken up in surroundings that may change its figures."""
 

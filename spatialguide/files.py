@@ -46,6 +46,11 @@ def replaced(path: Path) -> Iterator[TextIO]:
             draft.unlink(missing_ok=True)
 
 
+def json_line(value: Any) -> str:
+    """JSON on one line. JSON can hold halves of characters, which cannot be written: they stay escapes."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file. Raises OutputError where that cannot be."""
     with replaced(path) as stream:

@@ -86,15 +86,16 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise OutputError(f"cannot read '{path}': {error}; give a PNG that spatialguide wrote") from error
     if text is None:
-        raise OutputError(f"'{path}' carries no spatialguide metadata: only a PNG that spatialguide wrote does")
+        raise OutputError(
+            f"'{path}' carries no spatialguide metadata: give the PNG that spatialguide wrote; saving or sending it anew can "
+            "strip them"
+        )
     try:
         metadata = json.loads(text)
     except ValueError:
         metadata = None
     if not isinstance(metadata, dict):
-        raise OutputError(
-            f"'{path}' carries metadata that is not spatialguide's: only a PNG that spatialguide wrote can be read"
-        )
+        raise OutputError(f"'{path}' carries metadata that is not spatialguide's: give a PNG that spatialguide wrote")
     return metadata
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spatialguide.config import explain
 from spatialguide.contracts import Backend, Generation, Layers
-from spatialguide.errors import ConfigError
+from spatialguide.errors import ConfigError, SpatialGuideError
 
 
 class Lora(BaseModel):
@@ -93,7 +93,23 @@ class PipelineBackend(Backend):
         return self._family.generation
 
     def load(self) -> Any:
-        """The pipeline, on its device."""
+        """The pipeline, on its device.
+
+        Raises:
+            ConfigError: the model is not there, or the libraries or this machine cannot do what an option asks for.
+        """
+        try:
+            return self._load()
+        except SpatialGuideError:
+            raise
+        except Exception as error:
+            fault = f"{type(error).__name__}: {str(error).rstrip('.')}"
+            raise ConfigError(
+                f"backend_options: model '{self.options.model}' cannot be loaded with them: {fault}; "
+                "give a folder or a hub id that can be reached, and options that this machine can do"
+            ) from error
+
+    def _load(self) -> Any:
         import torch
 
         from spatialguide.pipelines import denoiser_of

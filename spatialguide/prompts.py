@@ -25,6 +25,8 @@ from spatialguide.planning import check_scene
 from spatialguide.registry import Registry
 from spatialguide.scene import Scene
 
+#: How warnings end that something is not guided.
+_TO_GUIDE = "to guide it, say where things are, such as {{cat left_of dog}}"
 #: Prompts that `parse_many` hands to a parser at once.
 _CHUNK = 256
 
@@ -107,14 +109,18 @@ class PromptReader:
         if isinstance(scene, Scene) and scene.prompt != prompt:
             source = self._registry.origin("parsers", self._name).distribution
             where = f"parser '{self._name}' of distribution '{source}'"
-            raise InvalidPluginError(f"{where} returned the scene of another prompt: '{scene.prompt}'")
+            raise InvalidPluginError(
+                f"{where} returned the scene of another prompt: '{scene.prompt}'; "
+                "it must return that of the prompt it was given"
+            )
         return scene
 
     def _checked(self, scene: Any) -> Scene:
         if not isinstance(scene, Scene):
             source = self._registry.origin("parsers", self._name).distribution
             raise InvalidPluginError(
-                f"parser '{self._name}' of distribution '{source}' returned {type(scene).__name__}, not a Scene"
+                f"parser '{self._name}' of distribution '{source}' returned {type(scene).__name__}, not a Scene: "
+                "see contracts.Parser"
             )
         if scene.unknown and not scene.relations:
             known = ", ".join(sorted(self._registry.names("relations")))
@@ -140,10 +146,12 @@ class PromptReader:
         else:
             made = (scenes,) if isinstance(scenes, Scene) else tuple(scenes)
             if len(made) != len(prompts):
-                raise PromptError(f"{len(prompts)} prompts need as many scenes, not {len(made)}")
+                raise PromptError(f"{len(prompts)} prompts need as many scenes, not {len(made)}: give one for each")
             for scene, prompt in zip(made, prompts, strict=True):
                 if scene.prompt != prompt:
-                    raise PromptError(f"the scene belongs to another prompt: '{scene.prompt}', not '{prompt}'")
+                    raise PromptError(
+                        f"the scene belongs to another prompt: '{scene.prompt}', not '{prompt}'; give its own, or no scene"
+                    )
                 check_scene(scene, self._registry.relations())
         found = tuple(self._feasible(scene) for scene in made)
         for scene in found:
@@ -152,9 +160,10 @@ class PromptReader:
                 if self._strict:
                     raise NoRelationError(f"{message}: name two objects and where one is, or leave out strict")
                 if not guides(scene):
-                    warnings.warn(f"{message}: generating without guidance", UnguidedWarning, stacklevel=4)
+                    warnings.warn(f"{message}: generating without guidance; {_TO_GUIDE}", UnguidedWarning, stacklevel=4)
             elif scene.ignored:
-                warnings.warn(f"not guided in '{scene.prompt}': {'; '.join(scene.ignored)}", UnguidedWarning, stacklevel=4)
+                message = f"not guided in '{scene.prompt}': {'; '.join(scene.ignored)}"
+                warnings.warn(f"{message}; {_TO_GUIDE}", UnguidedWarning, stacklevel=4)
         return found
 
     def _feasible(self, scene: Scene) -> Scene:

@@ -15,7 +15,7 @@ from rich.table import Table
 from spatialguide.contracts import Relation
 from spatialguide.diagram import grid_table
 from spatialguide.errors import PromptError
-from spatialguide.files import STDIN, replaced
+from spatialguide.files import STDIN, json_line, replaced
 from spatialguide.guide import SpatialGuide
 from spatialguide.planning import check_scene
 from spatialguide.records import load_scene, to_record
@@ -117,7 +117,7 @@ def parse_file(guide: SpatialGuide, source: Path, target: Path) -> tuple[int, in
             record |= to_record(parsed.scene) if parsed.scene is not None else empty
             if parsed.problem is not None:
                 record["problem"] = request.get("problem", str(parsed.problem))
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            stream.write(json_line(record) + "\n")
             total += 1
             faults += parsed.problem is not None
     return total, faults

@@ -47,7 +47,7 @@ def _check_relation(name: str, value: Any) -> str | None:
     if not isinstance(value, Relation) or isinstance(value, type):
         return "a relation must have name, phrases, grounds, converse, direction and distance() (spatialguide.Relation)"
     if value.name != name:
-        return f"its own name is '{value.name}'"
+        return f"its own name is '{value.name}': register it under that"
     if not isinstance(value.phrases, (tuple, list, set, frozenset)) or not all(map(_is_phrase, value.phrases)):
         return "phrases must be a tuple of lower-case strings, none of them blank"
     if type(value.grounds) is not int or value.grounds < 0:
@@ -225,15 +225,15 @@ class Registry:
             UnknownPluginError, ConfigError: as `make`.
         """
         factory = self.get(kind, name)
-        known: Mapping[str, inspect.Parameter]
         try:
             known = inspect.signature(factory).parameters
         except (TypeError, ValueError):  # some callables of C tell nothing
-            known = {}
-        free = not known or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
+            return
+        free = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
         for option in options if not free else ():
             if option not in known:
-                raise ConfigError(f"{SINGULAR[kind]} '{name}' has no option '{option}'.{suggestion(option, known)}")
+                advice = suggestion(option, known) or " It has none: leave it out."
+                raise ConfigError(f"{SINGULAR[kind]} '{name}' has no option '{option}'.{advice}")
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Registered names of one kind."""

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from spatialguide.config import GuideConfig, patched
-from spatialguide.errors import OutputError, PictureError, PictureWarning, SpatialGuideError
+from spatialguide.errors import OutputError, PictureError, PictureWarning, ReplayWarning, SpatialGuideError
 from spatialguide.files import make_folder, write_bytes, write_text
 from spatialguide.guide import Result, SpatialGuide
 from spatialguide.images import check_writable, enlarged, png_bytes, read_metadata, save_png, side_by_side, with_boxes
@@ -54,6 +54,15 @@ def replay(
         raise OutputError(
             f"'{source}' was made by spatialguide {made}, which this version cannot replay: install that one"
         ) from error
+    absent = list(_absent(found["config"], config.model_dump(mode="json")))
+    if absent:
+        made = found.get("spatialguide", "of an unknown version")
+        warnings.warn(
+            f"'{source}' says nothing of {', '.join(absent)}, which is newer: today's default is taken; "
+            f"to draw as then, install what drew it, spatialguide {made}",
+            ReplayWarning,
+            stacklevel=2,
+        )
     # The seed is that of the candidate that was kept.
     config = patched(config, {"guidance.best_of": 1})
     say("loading the model", 0, 1)
@@ -76,7 +85,7 @@ def replay(
         "metadata": result.metadata[0],
         "identical": same,
         "changed": _changed(found.get("versions", {}), result.metadata[0]["versions"]),
-        "absent": list(_absent(found["config"], config.model_dump(mode="json"))),
+        "absent": absent,
     }
 
 

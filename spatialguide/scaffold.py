@@ -6,6 +6,7 @@ import keyword
 import re
 import sys
 from importlib import resources
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -43,7 +44,7 @@ def new_plugin(name: str, kind: str, parent: Path) -> list[Path]:
         raise OutputError(f"'{name}' makes no module: take lower-case letters, digits and hyphens, such as my-loss")
     if kind not in KINDS:
         raise OutputError(f"no kind of plugin is called '{kind}'. Known: {', '.join(KINDS)}")
-    _refuse_taken(module, kind)
+    _refuse_taken(name, module, kind)
     folder = parent / name
     if folder.exists():
         raise OutputError(f"'{folder}' is there already: take another name")
@@ -74,12 +75,22 @@ def new_plugin(name: str, kind: str, parent: Path) -> list[Path]:
     return paths
 
 
-def _refuse_taken(module: str, kind: str) -> None:
-    """Raise OutputError for a name that would hide another module, or that another plugin of the kind has."""
+def _refuse_taken(name: str, module: str, kind: str) -> None:
+    """Raise OutputError for the name of another plugin of the kind, of another module, or of another distribution."""
     kinds = {"loss": "losses"}.get(kind, f"{kind}s")
+    other = f"take another name, such as my-{module.replace('_', '-')}"
     if module in default_registry().names(kinds):
-        raise OutputError(f"there is a {kind} '{module}' already: take another name, such as my-{module.replace('_', '-')}")
-    found = None if module in sys.stdlib_module_names else find_spec(module)
-    # A folder without code in it is found too, and hides nothing.
-    if module in sys.stdlib_module_names or (found is not None and found.origin is not None):
-        raise OutputError(f"'{module}' would hide the module of that name: take another, such as my-{module.replace('_', '-')}")
+        raise OutputError(f"there is a {kind} '{module}' already: {other}")
+    if module in sys.stdlib_module_names or module in packages_distributions() or _has_code(module):
+        raise OutputError(f"'{module}' would hide the module of that name: {other}")
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return
+    raise OutputError(f"a distribution '{name}' is installed, and installing yours would remove it: {other}")
+
+
+def _has_code(module: str) -> bool:
+    """Whether a module can be imported; a folder without code in it is found too, and is none."""
+    found = find_spec(module)
+    return found is not None and found.origin is not None

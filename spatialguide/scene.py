@@ -72,11 +72,16 @@ class Scene(BaseModel):
         for item in self.objects:
             for span in (item.span, item.phrase):
                 if not 0 <= span.start < span.end <= length:
-                    raise ValueError(f"object '{item.text}': span {tuple(span)} is outside the prompt (0..{length})")
+                    raise ValueError(
+                        f"object '{item.text}': span {tuple(span)} is outside the prompt (0..{length}): count its characters"
+                    )
         for relation in self.relations:
             indices = (relation.subject, *relation.objects)
             if max(indices) >= len(self.objects):
-                raise ValueError(f"relation {relation.predicate} {indices} names an object that the scene lacks")
+                raise ValueError(
+                    f"relation {relation.predicate} {indices} names an object that the scene lacks: "
+                    f"its {len(self.objects)} are numbered from 0"
+                )
             if relation.subject in relation.objects:
                 name = self.objects[relation.subject].text
                 raise ValueError(f"relation {relation.predicate} relates '{name}' to itself: name another object")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,7 @@ def test_plugins_lists_what_is_there_and_where_from() -> None:
 def test_no_relation_warns_and_generates_unguided(tmp_path: Path) -> None:
     done = spatialguide("generate", "a cat and a dog", "-o", "out.png", "--steps", "2", cwd=tmp_path, code=0)
     assert "warning: no relation found" in done.stderr
+    assert "to guide it, say where things are" in done.stderr
     assert "objects: cat, dog" in done.stderr
     assert read_metadata(tmp_path / "out.png")["guided"] is False
 
@@ -336,7 +338,12 @@ def test_a_picture_is_drawn_again_from_what_it_carries(tmp_path: Path) -> None:
     del metadata["config"]["guidance"]["rescale"]
     with Image.open(drawn) as picture:
         save_png(picture, drawn, metadata)
-    assert "says nothing of guidance.rescale" in run(app, ["replay", str(drawn), "-o", str(again)]).output
+    replayed = run(app, ["replay", str(drawn), "-o", str(again)])
+    assert "warning: " in replayed.stderr
+    assert "says nothing of guidance.rescale, which is newer: today's default is taken" in replayed.stderr
+    replayed = run(app, ["replay", str(drawn), "-o", str(again), "--json"])
+    assert "says nothing of guidance.rescale" in replayed.stderr
+    assert json.loads(replayed.stdout)["absent"] == ["guidance.rescale"]
     plain = json.loads(run(app, ["replay", str(drawn), "-o", str(again), "--unguided", "--json"]).stdout)
     assert plain["identical"] is False
 
@@ -374,6 +381,7 @@ def test_configurations_are_made_shown_and_checked(
         ("backend_options: {nois: 1}", "backend 'tiny' has no option 'nois'. Did you mean 'noise'?"),
         ("{backend: sd15, backend_options: {modle: x}}", "Did you mean 'model'?"),
         ("{detector: owlvit, detector_options: {treshold: 1}}", "Did you mean 'threshold'?"),
+        ("detector_options: {treshold: 1}", "detector 'tiny' has no option 'treshold'."),
     ):
         path.write_text(text, encoding="utf-8")
         assert message in fails(monkeypatch, capsys, "config", "validate", str(path))
@@ -402,8 +410,32 @@ def test_a_prompt_that_is_no_text_does_not_stop_the_others(tmp_path: Path) -> No
     (tmp_path / "in.jsonl").write_text('{"prompt": "a cat \\ud800"}\n{"prompt": "a cat"}\n')
     words = ["generate", "--input", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "images"), "--steps", "1", "--json"]
     broken, drawn = (json.loads(line) for line in run(app, words).stdout.splitlines())
-    assert (broken["prompt"], "no valid text" in broken["problem"]) == ("a cat ?", True)
+    assert (broken["prompt"], "no valid text" in broken["problem"]) == ("a cat \ud800", True)
     assert "problem" not in drawn
+
+
+def test_ids_that_are_no_text_pass_through_to_standard_output(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"prompt": "a cat", "id": "\\udc00"}\n{"prompt": "a dog \\ud800", "id": 2}\n')
+    done = spatialguide("parse", "--input", "in.jsonl", "--output", "-", cwd=tmp_path, code=0)
+    found, broken = (json.loads(line) for line in done.stdout.splitlines())
+    assert (found["id"], len(found["objects"])) == ("\udc00", 1)
+    assert (broken["id"], "no valid text" in broken["problem"]) == (2, True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_the_page_ends_with_exit_code_0(tmp_path: Path) -> None:
+    """As docs/cli.md has it: Ctrl+C is its only end."""
+    pytest.importorskip("gradio")
+    command = [sys.executable, "-m", "spatialguide", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert "running at " in server.stdout.readline()
+            server.send_signal(signal.SIGINT)
+            _, said = server.communicate(timeout=60)
+        finally:
+            server.kill()
+    assert (server.returncode, "Traceback" in said) == (0, False)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

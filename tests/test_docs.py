@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -64,6 +65,26 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text()
     for path in DOCUMENTS[1:]:
         assert str(path.relative_to(ROOT / "docs")) in navigation
+
+
+def test_every_public_name_is_on_the_api_page() -> None:
+    """Those of the package, and those that the plugins and examples take from its modules."""
+    import spatialguide
+
+    text = (ROOT / "docs" / "api.md").read_text()
+    entries = set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
+    for name in spatialguide.__all__:
+        home = spatialguide._HOMES.get(name, "hookspecs")
+        assert {f"spatialguide.{name}", f"spatialguide.{home}", f"spatialguide.{home}.{name}"} & entries, name
+    sources = [path for folder in ("plugins", "parsers", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert len(sources) > 20
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("spatialguide."):
+                for name in node.names:
+                    assert {node.module, f"{node.module}.{name.name}", f"spatialguide.{name.name}"} & entries, (
+                        f"{path}: {name.name}"
+                    )
 
 
 def test_every_public_name_has_a_docstring() -> None:

@@ -9,12 +9,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
-from spatialguide import SpatialGuide
-from spatialguide.config import load_config
+from spatialguide import SpatialGuide, load_scene
+from spatialguide.config import GuidanceConfig, load_config, make_config, patched
 from spatialguide.config_commands import checked
 from spatialguide.losses import make_terms
+from spatialguide.records import from_record, to_record
 from spatialguide.registry import Registry, default_registry
 
 ROOT = Path(__file__).parent.parent
@@ -106,7 +108,7 @@ def test_guides_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ti
 
 @pytest.mark.parametrize(
     ("document", "block"),
-    [(name, text) for name in PAGES for text in snippets(name, "yaml") if not text.startswith(("prompt:", "jobs:"))],
+    [(name, text) for name in PAGES for text in snippets(name, "yaml") if not text.startswith("prompt:")],
 )
 def test_configurations_of_the_docs_are_valid(document: str, block: str, tmp_path: Path) -> None:
     """But for the terms of plugins that the page is about to make."""
@@ -116,3 +118,31 @@ def test_configurations_of_the_docs_are_valid(document: str, block: str, tmp_pat
     others = set(config.losses) - set(known)
     assert others <= {"separation", "my_loss"}
     checked(config.model_copy(update={"losses": {name: term for name, term in config.losses.items() if name in known}}))
+
+
+@pytest.mark.parametrize(
+    ("document", "block"),
+    [
+        (name, text)
+        for name in PAGES
+        for language in ("yaml", "json")
+        for text in snippets(name, language)
+        if language == "json" or text.startswith("prompt:")
+    ],
+)
+def test_scenes_of_the_docs_can_be_read(document: str, block: str, tmp_path: Path) -> None:
+    (tmp_path / "scene.yaml").write_text(block)
+    scene = load_scene(tmp_path / "scene.yaml")
+    assert {edge.predicate for edge in scene.relations} <= set(default_registry().relations())
+    assert len(scene.relations) == len(yaml.safe_load(block)["relations"])
+    assert from_record(to_record(scene)) == scene
+
+
+def test_settings_within_the_docs_sentences_are_valid() -> None:
+    """Such as `guidance.clip: 0.5`, and names alone, such as `guidance.best_of`."""
+    text = "".join((ROOT / page).read_text() for page in PAGES)
+    found = re.findall(r"`(guidance\.\w+): ([^`]+)`", text)
+    assert len(found) > 4
+    for key, value in found:
+        assert patched(make_config(), {key: yaml.safe_load(value)})
+    assert set(re.findall(r"`guidance\.(\w+)", text)) <= set(GuidanceConfig.model_fields)

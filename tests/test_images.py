@@ -54,7 +54,7 @@ def test_images_have_ordinary_permissions(tmp_path: Path) -> None:
 
 def test_files_without_metadata_are_named(tmp_path: Path) -> None:
     GREY.save(tmp_path / "plain.png")
-    with pytest.raises(OutputError, match="carries no spatialguide metadata"):
+    with pytest.raises(OutputError, match="carries no spatialguide metadata: give the PNG that spatialguide wrote"):
         read_metadata(tmp_path / "plain.png")
     (tmp_path / "text.png").write_text("hello")
     with pytest.raises(OutputError, match="cannot read"):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spatialguide import DirectionalRelation, LossTerm, SpatialGuide, hookimpl, hookspecs, registry
-from spatialguide.errors import DuplicatePluginError, InvalidPluginError, PluginImportError, UnknownPluginError
+from spatialguide.errors import ConfigError, DuplicatePluginError, InvalidPluginError, PluginImportError, UnknownPluginError
 from spatialguide.registry import KINDS, Registry
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def test_duplicate_names_say_who_brought_them() -> None:
         ("losses", (7, Zero), "a name that is no text"),
         ("losses", ("", Zero), "a name that is no text"),
         ("relations", ("near", object()), "must have name, phrases"),
-        ("relations", ("near", DirectionalRelation("far", ("far",), (1, 0))), "its own name is 'far'"),
+        ("relations", ("near", DirectionalRelation("far", ("far",), (1, 0))), "its own name is 'far': register it under that"),
         ("relations", ("near", DirectionalRelation("near", "near", (1, 0))), "tuple of lower-case strings"),
         ("relations", ("near", DirectionalRelation("near", ("Near",), (1, 0))), "tuple of lower-case strings"),
         ("parsers", ("p", 3), "can be called"),
@@ -166,6 +166,14 @@ def test_an_entry_point_that_fails_to_import_is_named(
 def test_unknown_names_suggest_the_nearest(registry: Registry) -> None:
     with pytest.raises(UnknownPluginError, match=r"no backend is called 'tinny'. Did you mean 'tiny'"):
         registry.get("backends", "tinny")
+
+
+def test_an_option_of_what_takes_none_is_refused() -> None:
+    registry = Registry(load_entry_points=False)
+    registry.add(plugin("detectors", ("blind", lambda: None)), "their-dist")
+    registry.check_options("detectors", "blind", {})
+    with pytest.raises(ConfigError, match=r"detector 'blind' has no option 'size'\. It has none: leave it out\."):
+        registry.check_options("detectors", "blind", {"size": 3})
 
 
 def test_registering_the_same_plugin_twice_is_harmless_or_clear() -> None:

@@ -45,7 +45,9 @@ def test_what_is_written_registers(tmp_path: Path, kind: str) -> None:
         ("alignment", "loss", "there is a loss 'alignment' already: take another name, such as my-alignment"),
         ("next-to", "relation", "there is a relation 'next_to' already: take another name, such as my-next-to"),
         ("json", "loss", "'json' would hide the module of that name"),
-        ("torch", "parser", "'torch' would hide the module of that name"),
+        ("torch", "parser", "'torch' would hide the module of that name: take another name, such as my-torch"),
+        ("spatialguide", "backend", "'spatialguide' would hide the module of that name"),
+        ("pillow", "loss", "a distribution 'pillow' is installed, and installing yours would remove it: take another name"),
     ],
 )
 def test_bad_names_are_refused(tmp_path: Path, name: str, kind: str, message: str) -> None:

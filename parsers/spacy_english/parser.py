@@ -57,6 +57,7 @@ class SpacyParser:
         try:
             prompt.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise PromptError(f"the prompt is no valid text: {error.reason} at character {error.start}") from error
+            fault = f"{error.reason} at character {error.start}"
+            raise PromptError(f"the prompt is no valid text: {fault}; write it as UTF-8") from error
         words = cut(prompt)
         return prompt, pieces(words, self._phrases.find(words), self._model)

@@ -313,7 +313,7 @@ def _named(value: str) -> list[tuple[str, str]]:
         return [split_pair(value)]
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        raise typer.BadParameter(f"--method: the folder '{value}' holds no .yaml file")
+        raise typer.BadParameter(f"--method: the folder '{value}' holds no .yaml file: `spatialguide config init` writes one")
     return [(path.stem, str(path)) for path in files]
 
 

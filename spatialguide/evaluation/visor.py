@@ -152,7 +152,10 @@ def _columns(
             wanted = '"<prompt number>_<image number>": {"classes": [...], "sra": 0 or 1}'
             raise EvaluationError(f"row '{key}' is not of the form {wanted}") from error
         if not 0 <= number < len(prompts):
-            raise EvaluationError(f"row '{key}': there is no prompt {number}; the {len(prompts)} prompts are numbered from 0")
+            raise EvaluationError(
+                f"row '{key}': there is no prompt {number}; the {len(prompts)} prompts are numbered from 0: "
+                "give detections of these prompts"
+            )
         prompt = prompts[number]
         if prompt.is_spatial:
             detected = float(prompt.subject in classes and prompt.ground in classes)
@@ -172,7 +175,7 @@ def read_detections(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"cannot read detections from '{path}': {error}") from error
+        raise EvaluationError(f"cannot read detections from '{path}': {error}; give a file of JSON") from error
     if not isinstance(results, dict):
         raise EvaluationError(f"'{path}' holds a {type(results).__name__}, not one JSON object with a row per image")
     return results

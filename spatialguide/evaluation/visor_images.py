@@ -41,10 +41,12 @@ def detect_folder(
     named = [(path, _NAME.fullmatch(path.stem)) for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES]
     numbered = [(path, int(match[1]), int(match[2])) for path, match in named if match is not None]
     if not numbered:
-        raise EvaluationError(f"'{folder}' holds no images named PROMPT_IMAGE, such as 0_3.png")
+        raise EvaluationError(f"'{folder}' holds no images named PROMPT_IMAGE, such as 0_3.png: name them by their prompts")
     highest = max(number for _, number, _ in numbered)
     if highest >= len(prompts):
-        raise EvaluationError(f"'{folder}': there is no prompt {highest}; the {len(prompts)} prompts are numbered from 0")
+        raise EvaluationError(
+            f"'{folder}': there is no prompt {highest}; the {len(prompts)} prompts are numbered from 0: give images of these"
+        )
     counted = [item for item in numbered if prompts[item[1]].is_spatial]
     results = {}
     for path, number, place in track(counted, "detecting", console=console, transient=True):

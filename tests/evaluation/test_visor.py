@@ -176,7 +176,10 @@ def test_two_files_are_compared_over_the_prompts_that_they_share() -> None:
         ({"0_0": {"classes": []}}, "row '0_0' is not of the form"),
         ({"0_0": {"classes": None, "sra": "x"}}, "row '0_0' is not of the form"),
         ({"0_0": {"classes": 3, "sra": 1}}, "row '0_0' is not of the form"),
-        ({"12_0": row(0, [], 0)}, "there is no prompt 12"),
+        (
+            {"12_0": row(0, [], 0)},
+            "there is no prompt 12; the 12 prompts are numbered from 0: give detections of these prompts",
+        ),
         ({"-1_0": row(0, [], 0)}, "there is no prompt -1"),
     ],
 )
@@ -186,7 +189,7 @@ def test_files_of_another_form(results: dict[str, Any], message: str) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="cannot read detections"):
+    with pytest.raises(EvaluationError, match=r"cannot read detections .*; give a file of JSON"):
         read_detections(tmp_path / "none.json")
     (tmp_path / "list.json").write_text("[]", encoding="utf-8")
     with pytest.raises(EvaluationError, match="holds a list"):

@@ -62,11 +62,13 @@ def test_every_relation_both_ways(tmp_path: Path) -> None:
 
 
 def test_folders_that_cannot_be_scored(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="holds no images named"):
+    with pytest.raises(
+        EvaluationError, match=r"holds no images named PROMPT_IMAGE, such as 0_3.png: name them by their prompts"
+    ):
         detect_folder(tmp_path, PROMPTS, detector)
     (tmp_path / "0_0.png").write_text("no image")
     with pytest.raises(EvaluationError, match=r"cannot read the image .*0_0\.png"):
         detect_folder(tmp_path, PROMPTS, detector)
     draw(tmp_path / "99_0.png", None, None)
-    with pytest.raises(EvaluationError, match="there is no prompt 99"):
+    with pytest.raises(EvaluationError, match=r"there is no prompt 99; .*: give images of these"):
         detect_folder(tmp_path, PROMPTS, detector)

@@ -440,7 +440,7 @@ def test_bulk_and_single_parsing_agree(parse: SpacyParser) -> None:
 
 
 def test_what_no_encoding_has_is_an_error(parse: SpacyParser) -> None:
-    with pytest.raises(PromptError, match="no valid text"):
+    with pytest.raises(PromptError, match=r"no valid text: .* at character 6; write it as UTF-8"):
         parse("a cat \ud800")
 
 

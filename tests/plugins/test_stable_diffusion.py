@@ -13,7 +13,7 @@ from diffusers.utils import convert_state_dict_to_diffusers
 from original_format import save_original
 
 from spatialguide import SpatialGuide
-from spatialguide.errors import ConfigError, PluginError
+from spatialguide.errors import ConfigError
 from spatialguide.registry import Registry
 
 PROMPT = "a cat to the left of a dog"
@@ -140,8 +140,13 @@ def test_a_model_is_needed_and_one_that_is_not_there_is_named(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="backend_options: 'model'"):
         _ = SpatialGuide(backend="unet").backend
     options = {"model": str(tmp_path / "none"), "local_files_only": True}
-    with pytest.raises(PluginError, match="backend 'sd15' of distribution 'spatialguide' raised"):
+    with pytest.raises(ConfigError, match=r"backend_options: model '.*none' cannot be loaded .*; give a folder or a hub id"):
         SpatialGuide(backend="sd15", backend_options=options)(PROMPT)
+
+
+def test_what_this_machine_cannot_do_is_named(folders: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match=r"RuntimeError: .*abacus; .* options that this machine can do"):
+        _ = guide_of("sd15", folders["sd"], device="abacus").pipeline
 
 
 def test_a_single_file_that_does_not_say_its_pipeline_is_refused(tmp_path: Path) -> None:
