@@ -110,8 +110,7 @@ class PromptReader:
             source = self._registry.origin("parsers", self._name).distribution
             where = f"parser '{self._name}' of distribution '{source}'"
             raise InvalidPluginError(
-                f"{where} returned the scene of another prompt: '{scene.prompt}'; "
-                "it must return that of the prompt it was given"
+                f"{where} returned the scene of another prompt: '{scene.prompt}'; it must return that of the one it was given"
             )
         return scene
 

@@ -69,7 +69,10 @@ def test_yaml_by_hand(tmp_path: Path) -> None:
         ({"prompt": "a dog", "objects": ["dog"]}, "scene: 'objects.0'"),
         ({"prompt": "a dog", "objects": [{"text": "dog", "colour": "red"}]}, "unknown key 'objects.0.colour'"),
         ({"prompt": "a dog", "objects": [{"text": "dog", "count": 0}]}, "scene: 'objects.0.count'"),
-        ({"prompt": "a dog", "objects": [{"text": "dog", "span": [2, 99]}]}, "outside the prompt (0..5): count its characters"),
+        (
+            {"prompt": "a dog", "objects": [{"text": "dog", "span": [2, 99]}]},
+            r"outside the prompt \(0\.\.5\): count its characters",
+        ),
         ({"prompt": "a dog", "relations": [["dog", "above", "dog"]]}, "to itself"),
         ({"prompt": "a dog", "objects": 5}, "scene: 'objects'"),
         ({"prompt": "a dog", "relations": 5}, "scene: 'relations'"),
