@@ -31,8 +31,8 @@ class Conform(LossTerm):
     temperature: float = Field(default=0.5, gt=0)
 
     def applies(self, scene: Scene) -> bool:
-        """To every scene with objects."""
-        return bool(scene.objects)
+        """To every scene with two objects or more."""
+        return len(scene.objects) > 1
 
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero for a single object."""

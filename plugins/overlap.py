@@ -26,8 +26,8 @@ class Overlap(LossTerm):
     levels: tuple[str, ...] = ("mid",)
 
     def applies(self, scene: Scene) -> bool:
-        """To every scene with objects."""
-        return bool(scene.objects)
+        """To every scene with two objects or more."""
+        return len(scene.objects) > 1
 
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero for a single object."""

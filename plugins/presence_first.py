@@ -33,8 +33,8 @@ class PresenceFirst(LossTerm):
     margin: float = 0.25
 
     def applies(self, scene: Scene) -> bool:
-        """To every scene with objects."""
-        return bool(scene.objects)
+        """To every scene with relations, or with two objects, whose peaks can be compared."""
+        return bool(scene.relations) or len(scene.objects) > 1
 
     def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
         """Zero where every object is present and every relation holds with the margin."""

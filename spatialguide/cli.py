@@ -85,7 +85,7 @@ def generate(
         int | None,
         typer.Option("--best-of", min=1, help="Candidates to draw; the one that shows the prompt best is kept."),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail when the prompt has no relation.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when the prompt has nothing to guide.")] = False,
     trace: Annotated[Path | None, typer.Option(help="Write the trace of every guided step as JSON.")] = None,
     pictures: Annotated[
         Path | None,

@@ -369,13 +369,15 @@ class SpatialGuide:
         prompts = _prompts(prompt)
         if images_per_prompt < 1:
             raise PromptError(f"images_per_prompt must be at least 1, not {images_per_prompt}")
+        guided = guided and self.config.guidance.strength > 0
         tries = self.config.guidance.best_of if guided else 1
         firsts = _first_seeds(seed, len(prompts) * images_per_prompt, tries)
-        scenes = self._reader.scenes(prompts, scene, self.guides)
+        # An unguided image needs no terms.
+        scenes = self._reader.scenes(prompts, scene, *((self.guides,) if guided else ()))
         self._warn_unknown_objects(scenes)
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
-        guiding = [self.guides(scene) for scene in scenes for _ in range(images_per_prompt)]
+        guiding = [guided and self.guides(scene) for scene in scenes for _ in range(images_per_prompt)]
         drawn = []
         # Of what is not guided the first candidate is kept.
         for number in range(tries if any(guiding) else 1):
@@ -386,9 +388,8 @@ class SpatialGuide:
         chosen = [each.index(max(each)) if guides else 0 for each, guides in zip(scores, guiding, strict=True)]
         images = [drawn[n][0][i] for i, n in enumerate(chosen)]
         trace = picked([trace for _, trace in drawn], chosen)
-        guided = guided and self.config.guidance.strength > 0
         metadata = [
-            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guided and guiding[i] and _was_seen(trace, i))
+            self._metadata(scenes[i // images_per_prompt], firsts[i] + n, guiding[i] and _was_seen(trace, i))
             for i, n in enumerate(chosen)
         ]
         return Result(images, scenes, trace, metadata)

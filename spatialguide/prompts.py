@@ -154,12 +154,11 @@ class PromptReader:
                 check_scene(scene, self._registry.relations())
         found = tuple(self._feasible(scene) for scene in made)
         for scene in found:
-            if not scene.relations:
+            if not (scene.relations or guides(scene)):
                 message = f"no relation found in '{scene.prompt}' ({scene.describe()}{_reasons(scene)})"
                 if self._strict:
                     raise NoRelationError(f"{message}: name two objects and where one is, or leave out strict")
-                if not guides(scene):
-                    warnings.warn(f"{message}: generating without guidance; {_TO_GUIDE}", UnguidedWarning, stacklevel=4)
+                warnings.warn(f"{message}: generating without guidance; {_TO_GUIDE}", UnguidedWarning, stacklevel=4)
             elif scene.ignored:
                 message = f"not guided in '{scene.prompt}': {'; '.join(scene.ignored)}"
                 warnings.warn(f"{message}; {_TO_GUIDE}", UnguidedWarning, stacklevel=4)

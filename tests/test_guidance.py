@@ -20,7 +20,14 @@ from diffusers import (
 from transformers import CLIPTokenizer
 
 from spatialguide import Layers, LossTerm, SpatialGuide, hookimpl
-from spatialguide.errors import BindingError, InvalidPluginError, PluginError, UnguidedWarning, UnsupportedPipelineError
+from spatialguide.errors import (
+    BindingError,
+    InvalidPluginError,
+    NoRelationError,
+    PluginError,
+    UnguidedWarning,
+    UnsupportedPipelineError,
+)
 from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry
 from spatialguide.scene import Scene
@@ -526,6 +533,42 @@ def test_terms_that_speak_of_objects_guide_scenes_without_relations(
     assert any(step.images[0].correction_norm > 0 for step in trace.steps)
     assert set(trace.steps[0].images[0].terms) == set(losses) - {"alignment"}
     assert not [each for each in recwarn if each.category is UnguidedWarning]
+
+
+def test_strict_accepts_what_a_term_guides() -> None:
+    strict = SpatialGuide(steps=1, strict=True, losses={"attend_and_excite": {}})
+    assert strict("a cat and a dog").metadata[0]["guided"] is True
+    with pytest.raises(NoRelationError):
+        SpatialGuide(steps=1, strict=True)("a cat and a dog")
+
+
+@pytest.mark.parametrize("name", ["overlap", "conform", "presence_first"])
+def test_terms_that_compare_objects_say_nothing_of_one(name: str) -> None:
+    with pytest.warns(UnguidedWarning, match="generating without guidance"):
+        result = SpatialGuide(steps=1, losses={name: {}})("a cat")
+    assert result.metadata[0]["guided"] is False
+
+
+def test_what_was_left_out_is_said_where_a_term_guides_objects() -> None:
+    scene = SpatialGuide().parse("a cat and a dog").model_copy(update={"ignored": ("'near' is no place",)})
+    with pytest.warns(UnguidedWarning, match="'near' is no place"):
+        SpatialGuide(steps=1, losses={"attend_and_excite": {}})(scene.prompt, scene=scene)
+
+
+@pytest.mark.parametrize("prompt", ["a cat and a dog", PROMPT])
+@pytest.mark.filterwarnings("ignore::spatialguide.errors.UnguidedWarning")
+def test_an_unguided_image_needs_no_terms(prompt: str) -> None:
+    drawn = SpatialGuide(steps=1, losses={"nope": {}})(prompt, guided=False).images[0]
+    assert np.array_equal(drawn, SpatialGuide(steps=1)(prompt, guided=False).images[0])
+
+
+def test_without_strength_there_are_no_candidates() -> None:
+    idle, steps = SpatialGuide(steps=2, guidance={"strength": 0, "best_of": 3}), []
+    plain = idle(PROMPT, seed=5, on_step=lambda done, whole: steps.append(done))
+    assert steps == [1, 2]
+    watched = idle(PROMPT, seed=5, watch=True)
+    assert np.array_equal(plain.images[0], watched.images[0])
+    assert plain.metadata[0]["seed"] == watched.metadata[0]["seed"] == 5
 
 
 def test_a_term_that_raises_when_it_is_asked_is_named(random_pipeline: StableDiffusionPipeline) -> None:
