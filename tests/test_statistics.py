@@ -78,7 +78,8 @@ def test_levels_select_layers() -> None:
     assert mid.levels == ("mid",)
     assert torch.equal(mid.variance[:, 0], statistics.variance[:, 1])
     assert statistics.at(("coarse", "mid")) is statistics
-    with pytest.raises(UnsupportedPipelineError, match="no observed layer is at level fine: set a term's levels to those observed, coarse, mid"):
+    message = "no observed layer is at level fine: set a term's levels to those observed, coarse, mid"
+    with pytest.raises(UnsupportedPipelineError, match=message):
         statistics.at(("fine",))
 
 
