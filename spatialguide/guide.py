@@ -21,6 +21,7 @@ from spatialguide.errors import (
     InvalidPluginError,
     ObjectWarning,
     PromptError,
+    SpatialGuideError,
 )
 from spatialguide.marks import is_marked
 from spatialguide.prompts import Parsed, PromptReader
@@ -287,6 +288,13 @@ class SpatialGuide:
 
         return bool(scene.relations or applying(make_terms(self.losses, self.registry), scene))
 
+    def _could_guide(self, scene: Scene) -> bool:
+        """As `guides`, for an unguided image: that needs no terms, so what is wrong with them does not matter."""
+        try:
+            return self.guides(scene)
+        except SpatialGuideError:
+            return bool(scene.relations)
+
     @property
     def losses(self) -> dict[str, TermConfig]:
         """The configured terms; of those that nobody asked for by name, the ones that are installed."""
@@ -372,8 +380,7 @@ class SpatialGuide:
         guided = guided and self.config.guidance.strength > 0
         tries = self.config.guidance.best_of if guided else 1
         firsts = _first_seeds(seed, len(prompts) * images_per_prompt, tries)
-        # An unguided image needs no terms.
-        scenes = self._reader.scenes(prompts, scene, *((self.guides,) if guided else ()))
+        scenes = self._reader.scenes(prompts, scene, self.guides if guided else self._could_guide)
         self._warn_unknown_objects(scenes)
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
