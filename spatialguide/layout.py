@@ -348,7 +348,7 @@ class BoxTerm(LossTerm):
         if len(self.boxes) != len(scene.objects):
             names = ", ".join(scene.name(index) for index in range(len(scene.objects)))
             raise ConfigError(
-                f"boxes: {len(self.boxes)} given for {len(scene.objects)} objects; give one for each of {names}, in this order,"
-                " or none to derive them from the prompt"
+                f"boxes: {len(self.boxes)} given for {len(scene.objects)} objects of '{scene.prompt}'; "
+                f"give one for each of {names}, in this order, or none to derive them from the prompt"
             )
         return self.boxes

@@ -170,7 +170,7 @@ def test_given_boxes_are_taken_as_they_are(registry: Registry) -> None:
 
 def test_another_number_of_boxes_is_a_named_error(registry: Registry) -> None:
     term = Boxed(boxes=((0, 0, 0.5, 1),))
-    with pytest.raises(ConfigError, match=r"boxes: 1 given for 3 objects; give one for each of a, b, c") as error:
+    with pytest.raises(ConfigError, match=r"boxes: 1 given for 3 objects of '.*'; give one for each of a, b, c") as error:
         term.boxes_of(scene_of(3), registry.relations())
     assert isinstance(error.value, SpatialGuideError)
 

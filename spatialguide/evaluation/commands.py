@@ -297,6 +297,31 @@ def targets(
     out.print(measured.targets_table([*accuracy, *measured.identity_targets(config), *found]))
 
 
+@bench.command("suite")
+def bench_suite(
+    prompts: Annotated[int, typer.Option(help="Prompts of each part.", min=4)] = 48,
+    images: ImagesOption = 4,
+    batch: BatchOption = 4,
+    seed: SeedOption = 5,
+    folder: FolderOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """All that guidance must reach on the bundled model: more objects, rare pairs, other backgrounds and sizes, peers."""
+    _prepare()
+    chosen = settings(config, preset, assignments=assignments)
+    from spatialguide.evaluation.suite import run_suite, suite_targets
+    from spatialguide.evaluation.tables import terminal, title
+    from spatialguide.evaluation.targets import targets_table
+
+    reports = run_suite(chosen, prompts, images, batch, seed, folder, err)
+    for part, report in reports.items():
+        out.print(f"[bold]{escape(part)}: {escape(title(report))}[/]", highlight=False)
+        out.print(terminal(report))
+    out.print(targets_table(suite_targets(reports)))
+
+
 def _measuring(shown: Status, name: str, kind: str) -> None:
     shown.update(f"{name}: a step, {kind}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +21,8 @@ from spatialguide.evaluation.pictures import SUFFIXES, opened
 from spatialguide.evaluation.uncertainty import Figure, jackknife, mean_figure
 from spatialguide.registry import Registry
 
-if TYPE_CHECKING:
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
 SATURATION, DISTANCE, FRECHET, CLIP_SCORE = "saturation", "distance", "Frechet", "CLIP score"
+FRECHET_RATIO = "Frechet ratio"
 #: In place of an extractor's name: no features.
 NO_FEATURES = "none"
 _AT_ONCE = 64
@@ -191,8 +191,23 @@ class FidelityMeter:
                 embeddings.append(extractor.embed(images))
         figures = {name: mean_figure(np.array(values)) for name, values in rows.items()}
         if self._features is not None and self._features.reference is not None and len(torch.cat(embeddings)) > 1:
-            figures[FRECHET] = frechet(self._features.reference, torch.stack(embeddings))
+            guided, unguided = self._distance(torch.stack(embeddings)), self._plain_distance
+            figures[FRECHET] = jackknife(len(embeddings), guided)
+            figures[FRECHET_RATIO] = jackknife(len(embeddings), lambda each: guided(each) / (unguided(each) or math.nan))
         return figures
+
+    @cached_property
+    def _plain_distance(self) -> Callable[[NDArray[np.int64]], float]:
+        assert self._features is not None
+        return self._distance(torch.stack([self._features.embed(opened(paths)) for paths in self._baseline]))
+
+    def _distance(self, embeddings: Tensor) -> Callable[[NDArray[np.int64]], float]:
+        """Frechet distance of the images of some prompts, each choice of prompts measured once."""
+        assert self._features is not None
+        assert self._features.reference is not None
+        distance = frechet_distance(self._features.reference)
+        value = cache(lambda prompts: distance(embeddings[list(prompts)]))
+        return lambda prompts: value(tuple(prompts.tolist()))
 
     def seed_distance(self) -> float | None:
         """Mean distance between neighbouring seeds of the plain model: a scale for the distance to the unguided image."""
@@ -217,26 +232,26 @@ class _Embedded(nn.Module):
         return embeddings
 
 
-def frechet(reference: Tensor, embeddings: Tensor) -> Figure:
+def frechet_distance(reference: Tensor) -> Callable[[Tensor], float]:
     """Frechet distance between normal distributions fitted to two sets of features (Heusel et al., arXiv 1706.08500).
 
-    It is biased upwards for few images, alike for methods of as many images. The interval is a jackknife's over prompts: a
+    It is biased upwards for few images, alike for methods of as many images. Its intervals are a jackknife's over prompts: a
     bootstrap repeats prompts, which alone would raise the distance.
 
     Args:
-        reference: (images, dimensions). embeddings: (prompts, images, dimensions), at least two images in all.
+        reference: (images, dimensions).
+
+    Returns:
+        A function of embeddings (prompts, images, dimensions), at least two images in all.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(feature=_Embedded(reference.shape[1]), reset_real_features=False)
     metric.update(reference, real=True)
-    return jackknife(len(embeddings), _frechet_of(metric, embeddings))
 
-
-def _frechet_of(metric: FrechetInceptionDistance, embeddings: Tensor) -> Callable[[NDArray[np.int64]], float]:
-    def value(prompts: NDArray[np.int64]) -> float:
+    def distance(embeddings: Tensor) -> float:
         metric.reset()
-        metric.update(embeddings[torch.from_numpy(prompts)].flatten(0, 1), real=False)
+        metric.update(embeddings.flatten(0, 1), real=False)
         return float(metric.compute())
 
-    return value
+    return distance

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from spatialguide.evaluation.fidelity import CLIP_SCORE, DISTANCE, FRECHET, SATURATION
+from spatialguide.evaluation.fidelity import CLIP_SCORE, DISTANCE, FRECHET, FRECHET_RATIO, SATURATION
 from spatialguide.evaluation.report import Report
 from spatialguide.evaluation.study import BASELINE, GUIDED
 from spatialguide.evaluation.uncertainty import LEAST_P, Comparison, Figure, Interval
@@ -20,9 +20,10 @@ _UNITS = {
     SATURATION: "mean HSV saturation, percent",
     DISTANCE: "to the unguided image of the same seed, LPIPS's formula on these features, unweighted, mean over layers",
     FRECHET: "Frechet distance of these features to reference images",
+    FRECHET_RATIO: "the same over the plain model's, prompt by prompt in its interval",
     CLIP_SCORE: "100 x cosine of image and prompt",
 }
-_FORMS = {SATURATION: ".1f", DISTANCE: ".3f", FRECHET: ".3g", CLIP_SCORE: ".1f"}
+_FORMS = {SATURATION: ".1f", DISTANCE: ".3f", FRECHET: ".3g", FRECHET_RATIO: ".2f", CLIP_SCORE: ".1f"}
 _BASE = "–"
 
 

@@ -213,4 +213,4 @@ def relation_verdicts(scene: Scene, detections: Sequence[Detection], relations: 
         if all(scene.objects[i].text in present for i in (edge.subject, *edge.objects)):
             held = relation_holds(scene, edge, detections, relations[edge.predicate], size)
             lines.append(f"{scene.sentence(edge)}: {'yes' if held else 'no'}")
-    return "; ".join(lines) or "nothing to check"
+    return "; ".join(lines) or ("all objects detected" if scene.objects else "nothing to check")

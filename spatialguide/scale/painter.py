@@ -26,16 +26,17 @@ _FULL = ("out of memory", "not enough memory", "can't allocate memory")
 
 @dataclass(frozen=True)
 class Ready:
-    """A request that can be drawn."""
+    """A request that can be drawn. guided: whether there is anything to guide."""
 
     request: Request
     scene: Scene
     config: GuideConfig
+    guided: bool
 
     @cached_property
     def like(self) -> tuple[str, bool, int]:
         """What requests of one batch should share: the configuration, whether there is anything to guide, the length."""
-        return self.config.model_dump_json(), bool(self.scene.relations), len(self.scene.prompt)
+        return self.config.model_dump_json(), self.guided, len(self.scene.prompt)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ class Painter:
                 if parsed.problem is not None:
                     raise parsed.problem
                 assert parsed.scene is not None
-                each = Ready(request, parsed.scene, self._config_of(request))
+                config = self._config_of(request)
+                guided = SpatialGuide(config, registry=self.guide.registry).guides(parsed.scene)
+                each = Ready(request, parsed.scene, config, guided)
                 each.like  # noqa: B018 - what cannot be written down fails here, as this request's fault
                 ready.append(each)
             except Exception as error:  # a plugin or a configuration may raise anything

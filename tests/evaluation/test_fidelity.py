@@ -16,11 +16,12 @@ from spatialguide.evaluation.fidelity import (
     CLIP_SCORE,
     DISTANCE,
     FRECHET,
+    FRECHET_RATIO,
     SATURATION,
     FeatureChoice,
     Features,
     FidelityMeter,
-    frechet,
+    frechet_distance,
     load_features,
     perceptual_distance,
     saturation,
@@ -54,11 +55,9 @@ def test_frechet_equals_the_closed_form() -> None:
     rng = np.random.default_rng(0)
     reference = torch.from_numpy(rng.normal(0, 1, (20000, 3)) * [1, 2, 3])
     embeddings = torch.from_numpy(rng.normal(0, 1, (200, 50, 3)) * [2, 2, 1] + [1, 0, 0])
-    found = frechet(reference, embeddings)
-    assert found.value == pytest.approx(1 + 1 + 0 + 4, rel=0.05)
-    assert found.interval.low < found.value < found.interval.high
-    assert frechet(reference, reference[:100].reshape(10, 10, 3)).value < 0.5
-    assert np.isnan(frechet(reference, reference[:2].reshape(2, 1, 3)).interval.low)
+    distance = frechet_distance(reference)
+    assert distance(embeddings) == pytest.approx(1 + 1 + 0 + 4, rel=0.05)
+    assert distance(reference[:100].reshape(10, 10, 3)) < 0.5
 
 
 def test_a_jackknife_of_a_mean_is_the_usual_interval() -> None:
@@ -94,7 +93,10 @@ def test_a_meter_measures_against_the_plain_images(tmp_path: Path) -> None:
     registry.add(Plugin())
     meter = FidelityMeter(["ab", "abcd"], pairs, Features("mean", Mean(), registry, reference))
     figures = meter.figures([mine[:2], mine[2:]])
-    assert set(figures) == {SATURATION, DISTANCE, CLIP_SCORE, FRECHET}
+    assert set(figures) == {SATURATION, DISTANCE, CLIP_SCORE, FRECHET, FRECHET_RATIO}
+    same = meter.figures(pairs)
+    assert same[FRECHET_RATIO].value == 1
+    assert figures[FRECHET_RATIO].value == pytest.approx(figures[FRECHET].value / same[FRECHET].value)
     assert figures[SATURATION].value == pytest.approx(75)
     # red to blue is orthogonal: 2; blue to gray has the cosine 1 / sqrt 3.
     assert figures[DISTANCE].value == pytest.approx((2 + 2 - 2 / np.sqrt(3)) / 4, rel=1e-3)

@@ -101,6 +101,8 @@ def test_verdicts_read_well(registry: Registry) -> None:
     assert relation_verdicts(SCENE, [box("cat", 10), box("dog", 40)], relations, (64, 64)) == "cat left_of dog: yes"
     assert relation_verdicts(SCENE, [box("cat", 50), box("dog", 40)], relations, (64, 64)) == "cat left_of dog: no"
     assert relation_verdicts(SCENE, [box("cat", 10)], relations, (64, 64)) == "no dog detected"
+    alone = SCENE.model_copy(update={"relations": ()})
+    assert relation_verdicts(alone, [box("cat", 10), box("dog", 40)], relations, (64, 64)) == "all objects detected"
 
 
 def test_targets_compare_with_what_is_wanted() -> None:

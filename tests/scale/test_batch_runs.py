@@ -173,6 +173,19 @@ def test_a_plugin_that_raises_takes_only_its_own_image_with_it() -> None:
     assert "fussy" in outcomes[1].error
 
 
+def test_what_is_not_guided_is_not_drawn_with_what_is() -> None:
+    """A guided batch runs in two parts, which changes the last bits."""
+    painter = Painter(make_config(steps=2, guidance={"settle": False}, losses={"attend_and_excite": {}}), 2)
+    prompts = ("beautiful", "a cat and a dog", "a cat above a dog")
+    unit = Unit(0, tuple(Request(number, text, number) for number, text in enumerate(prompts)))
+    ready = painter.prepare(unit).ready
+    assert [each.guided for each in ready] == [False, True, True]
+    together = painter.paint(painter.prepare(unit))
+    alone = painter.paint(painter.prepare(Unit(0, unit.requests[:1])))
+    assert together[0].png == alone[0].png
+    assert [outcome.guided_steps for outcome in together] == [0, 1, 1]
+
+
 def test_a_batch_that_fails_is_halved_until_the_guilty_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     draw = Painter._draw

@@ -1,0 +1,151 @@
+"""The suite: what guidance must reach with two to four objects, rare pairs, scenes unlike the training's, and against peers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from spatialguide.config import GuideConfig, make_config, patched
+from spatialguide.evaluation.benchmark import Task, run_benchmark
+from spatialguide.evaluation.fidelity import FRECHET_RATIO, SATURATION
+from spatialguide.evaluation.report import MethodReport, Report
+from spatialguide.evaluation.study import BASELINE, GUIDED, benchmark_methods
+from spatialguide.evaluation.targets import Target
+from spatialguide.evaluation.uncertainty import Comparison, Interval
+
+PAPER = "paper"
+#: Loss plugins written after other papers.
+PEERS = ("attend_and_excite", "boxdiff", "conform", "divide_and_bind", "layout_guidance", "self_guidance", "storm")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run of the suite.
+
+    Attributes:
+        benchmark: name of the benchmark plugin; options: its keyword arguments.
+        settings: what the configuration has there, by dotted key.
+        others: methods beside the plain model and the configured guidance.
+    """
+
+    benchmark: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+
+PARTS: Mapping[str, Part] = {
+    "two objects": Part("visor", others=(PAPER, *PEERS)),
+    "rare pairs": Part("rare", others=(PAPER,)),
+    "common pairs": Part("common", others=(PAPER,)),
+    "three objects": Part("multi", {"objects": [3, 3]}, others=(PAPER,)),
+    "four objects": Part("multi", {"objects": [4, 4]}, others=(PAPER,)),
+    "two objects on navy": Part("visor", settings={"backend_options.backdrop": "navy"}),
+    "two objects in 96x80": Part("visor", settings={"width": 96, "height": 80}),
+}
+
+
+def rival(name: str) -> GuideConfig:
+    """The paper's preset, or a peer's loss alone on both levels, not fading: half of the peers do not speak of relations."""
+    if name == PAPER:
+        return make_config(PAPER)
+    return make_config(guidance={"settle": False, "patience": None}, losses={name: {"levels": ["coarse", "mid"]}})
+
+
+def run_suite(
+    config: GuideConfig, prompts: int, images: int, batch: int, seed: int, folder: Path | None, console: Console
+) -> dict[str, Report]:
+    """Every part's report.
+
+    Args:
+        folder: keeps the runs, each in a folder of its own; the same suite started again goes on where it was.
+    """
+    reports = {}
+    for title, part in PARTS.items():
+        console.print(title, highlight=False)
+        methods = benchmark_methods(patched(config, dict(part.settings)), {name: rival(name) for name in part.others})
+        place = None if folder is None else folder / title.replace(" ", "_")
+        task = Task(part.benchmark, part.options, prompts, images, batch, seed)
+        reports[title] = run_benchmark(methods, task, folder=place, console=console)
+    return reports
+
+
+def suite_targets(reports: Mapping[str, Report]) -> list[Target]:
+    """What the suite's parts must reach, with 95% intervals.
+
+    Args:
+        reports: from `run_suite`.
+    """
+    found: list[Target] = []
+    for title, least in (("two objects", 90), ("two objects on navy", 90), ("two objects in 96x80", 90)):
+        plain, guided = _both(reports[title])
+        found.append(_uncond(title, plain, guided, least))
+        oa = f"{_oa(guided)}, unguided {_oa(plain)}"
+        found.append(Target(f"{title}: OA", ">= unguided OA", oa, guided.scores.oa >= plain.scores.oa))
+        if title == "two objects":
+            every, interval = guided.scores.at_least[-1], guided.scores.intervals[-1]
+            name = f"{title}: prompts with all {len(guided.scores.at_least)} images right"
+            found.append(Target(name, ">= 75%", f"{every:.1f}% {_bounds(interval)}", every >= 75))
+            found += _rivals(title, reports[title])
+            found += _fidelity(title, reports[title])
+    found += _rare(reports)
+    found += [_uncond(f"{n} objects", *_both(reports[f"{n} objects"]), least) for n, least in (("three", 70), ("four", 50))]
+    return found
+
+
+def _both(report: Report) -> tuple[MethodReport, MethodReport]:
+    return report.of(BASELINE), report.of(GUIDED)
+
+
+def _uncond(title: str, plain: MethodReport, guided: MethodReport, least: float) -> Target:
+    measured = f"{_rate(guided)}, unguided {_rate(plain)}"
+    return Target(f"{title}: VISOR_uncond", f">= {least:g}%", measured, guided.scores.uncond >= least)
+
+
+def _rivals(title: str, report: Report) -> Iterator[Target]:
+    for method in report.methods:
+        against = method.against_guided
+        if against is not None:
+            # The report has the rival's lead.
+            ahead = Comparison(-against.difference, Interval(-against.interval.high, -against.interval.low), against.p_value)
+            measured = f"{ahead.difference:+.1f} {_bounds(ahead.interval, '+.0f')}, p = {ahead.p_value:.2g}"
+            yield Target(f"{title}: VISOR_uncond over {method.name}", "> 0", measured, ahead.difference > 0)
+
+
+def _fidelity(title: str, report: Report) -> Iterator[Target]:
+    plain, guided, paper = (report.of(name) for name in (BASELINE, GUIDED, PAPER))
+    if FRECHET_RATIO in guided.fidelity:
+        ratio = guided.fidelity[FRECHET_RATIO]
+        text = f"{ratio.value:.2f} {_bounds(ratio.interval, '.2f')}, paper {paper.fidelity[FRECHET_RATIO].value:.2f}"
+        yield Target(f"{title}: Frechet distance over unguided", "<= 1.1", text, ratio.value <= 1.1)
+    before = plain.fidelity[SATURATION].value
+    mine, theirs = (100 * (each.fidelity[SATURATION].value / before - 1) for each in (guided, paper))
+    yield Target(f"{title}: change of saturation", "within 5%", f"{mine:+.1f}%, paper {theirs:+.1f}%", abs(mine) <= 5)
+
+
+def _rare(reports: Mapping[str, Report]) -> Iterator[Target]:
+    (plain, guided), common = _both(reports["rare pairs"]), _both(reports["common pairs"])
+    # Common pairs lose objects too: guided they are the higher mark.
+    least, most = sorted((plain.scores.oa + each.scores.oa) / 2 for each in common)
+    measured = f"{_oa(guided)}, halfway {least:.1f}% to {most:.1f}% (common pairs unguided, guided)"
+    yield Target("rare pairs: OA", ">= halfway from unguided to common", measured, guided.scores.oa >= most)
+    paper = reports["rare pairs"].of(PAPER)
+    times = guided.scores.uncond / paper.scores.uncond if paper.scores.uncond else float("inf")
+    measured = f"{_rate(guided)}, paper {_rate(paper)}: {times:.2f} times"
+    yield Target("rare pairs: VISOR_uncond", ">= 1.5 times the paper's", measured, times >= 1.5)
+
+
+def _oa(method: MethodReport) -> str:
+    return f"{method.scores.oa:.1f}% {_bounds(method.scores.intervals[0])}"
+
+
+def _rate(method: MethodReport) -> str:
+    return f"{method.scores.uncond:.1f}% {_bounds(method.scores.intervals[1])}"
+
+
+def _bounds(interval: Interval, form: str = ".0f") -> str:
+    return f"({interval.low:{form}} to {interval.high:{form}})"

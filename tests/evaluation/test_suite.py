@@ -1,0 +1,93 @@
+"""The suite: its targets against figures worked out by hand, its rivals, and a whole run in small."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from spatialguide.config import load_config, make_config
+from spatialguide.evaluation import suite
+from spatialguide.evaluation.fidelity import FRECHET_RATIO, SATURATION
+from spatialguide.evaluation.report import MethodReport
+from spatialguide.evaluation.study import BASELINE, GUIDED, Method
+from spatialguide.evaluation.suite import PARTS, PEERS, Part, rival, suite_targets
+from spatialguide.evaluation.uncertainty import Comparison, Figure, Interval
+from spatialguide.evaluation.visor import VisorScores
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SPREAD = Interval(0, 100)
+
+
+def figures(name: str, oa: float, uncond: float, every: float, frechet: float, saturation: float) -> MethodReport:
+    scores = VisorScores(oa, uncond, 100 * uncond / oa, (100.0, every), 8, (SPREAD,) * 5)
+    fidelity = {FRECHET_RATIO: Figure(frechet, SPREAD), SATURATION: Figure(saturation, SPREAD)}
+    return MethodReport(name, Method(config=make_config()), scores, None, None, {}, fidelity, 1.0, None)
+
+
+def report(guided: MethodReport, *others: MethodReport, plain: MethodReport | None = None) -> Any:
+    methods = (plain or figures(BASELINE, 90, 50, 10, 1, 20), guided, *others)
+    return SimpleNamespace(methods=methods, of=lambda name: next(each for each in methods if each.name == name))
+
+
+def reports(guided: MethodReport, paper: MethodReport) -> dict[str, Any]:
+    return {title: report(guided, paper) for title in PARTS}
+
+
+def test_what_reaches_every_target_and_what_reaches_none() -> None:
+    lead = Comparison(-30.0, Interval(-40, -20), 0.01)
+    paper = replace(figures("paper", 90, 60, 40, 1.8, 15), against_guided=lead)
+    good = suite_targets(reports(figures(GUIDED, 95, 90, 75, 1.1, 20.9), paper))
+    assert [target.name for target in good if not target.reached] == []
+    (ahead,) = (target for target in good if target.name.endswith("over paper"))
+    assert ahead.measured == "+30.0 (+20 to +40), p = 0.01"
+    (rare,) = (target for target in good if target.wanted.startswith(">= 1.5"))
+    assert rare.measured.endswith("1.50 times")
+
+    behind = replace(paper, against_guided=Comparison(0.0, Interval(-2, 2), 1.0))
+    bad = suite_targets(reports(figures(GUIDED, 89, 49, 74, 1.11, 18.9), behind))
+    assert [target.name for target in bad if target.reached] == []
+
+
+def test_rare_pairs_are_held_to_the_higher_mark() -> None:
+    """Rare pairs 80 unguided; common ones 90 unguided and 100 guided: halfway is 85 to 90."""
+
+    def rare(oa: float) -> Any:
+        found = reports(figures(GUIDED, oa, oa, oa, 1, 20), replace(figures("paper", 80, 50, 40, 1, 20)))
+        found["rare pairs"] = report(figures(GUIDED, oa, oa, oa, 1, 20), figures("paper", 80, 50, 40, 1, 20),
+                                     plain=figures(BASELINE, 80, 40, 10, 1, 20))  # fmt: skip
+        found["common pairs"] = report(figures(GUIDED, 100, 100, 100, 1, 20))
+        return next(target for target in suite_targets(found) if target.name == "rare pairs: OA")
+
+    assert rare(90).reached
+    assert not rare(89).reached
+    assert "halfway 85.0% to 90.0%" in rare(89).measured
+
+
+def test_rivals_are_what_the_examples_hold() -> None:
+    for name in PEERS:
+        assert rival(name) == load_config(EXAMPLES / "peers" / f"{name}.yaml"), name
+    assert rival("paper") == make_config("paper")
+
+
+def test_a_suite_in_small_prints_every_part_and_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spatialguide.cli import app
+
+    monkeypatch.setattr(suite, "PARTS", {title: replace(part, others=part.others[:1]) for title, part in PARTS.items()})
+    arguments = ["bench", "suite", "--prompts", "4", "--images", "1", "--set", "steps=1", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"}, catch_exceptions=False)
+    assert result.exit_code == 0
+    for title in PARTS:
+        assert f"{title}: " in result.stdout
+        assert (tmp_path / title.replace(" ", "_") / "report.html").is_file()
+    assert "four objects: VISOR_uncond" in result.stdout
+    assert "two objects: VISOR_uncond over paper" in result.stdout
+
+
+def test_every_part_names_a_setting_of_its_own() -> None:
+    assert len({(part.benchmark, str(part.options), str(part.settings)) for part in PARTS.values()}) == len(PARTS)
+    assert all(isinstance(part, Part) for part in PARTS.values())
