@@ -21,6 +21,8 @@ from spatialguide_parsers.spacy_english.reference import References, is_person
 from spatialguide_parsers.spacy_english.words import COLON
 
 _LISTING = frozenset({"and", "noun", "comma"})
+#: Where a "not" before it no longer reaches.
+_AFFIRMING = frozenset({"noun", "pronoun", "adjectives", "comma", "and", "there", "relative"})
 
 
 class Attachment:
@@ -56,6 +58,7 @@ class Attachment:
 
     def _step(self, at: int) -> int:
         element, clause = self._elements[at], self._clause
+        clause.denied = clause.denied and element.kind not in _AFFIRMING
         match element.kind:
             case "noun" | "pronoun":
                 return self._noun(at)
@@ -90,7 +93,7 @@ class Attachment:
             case "adjectives":
                 self._describe(at)
             case "not":
-                clause.figure = None
+                clause.figure, clause.denied = None, True
             case "whole":
                 self._group([at], figures=())
                 return at + 1
@@ -209,7 +212,11 @@ class Attachment:
         clause, element, mark = self._clause, self._elements[at], _mark(self._elements[at])
         places, end = self._ground_places(at, mark)
         if not places and self._is_shared(at):
-            clause.sharing.append(element)
+            if clause.denied and self._elements[at + 1].text == "but":  # "not above but below a dog"
+                self._deny(element)
+                clause.figure = clause.subject
+            else:
+                clause.sharing.append(element)
             return at + 2
         if not places and mark.kind == "relation" and self._kind(at + 1) == "relative":
             return self._ask(at)
@@ -230,11 +237,13 @@ class Attachment:
         if waits:
             clause.figure = grounds if self._kind(end) == "link" else clause.figure
             clause.waiting += [(phrase, grounds) for phrase in (*shared, element)]
+        elif clause.denied:
+            self._deny(*shared, element)
         elif clause.figure is None and clause.subject and places and not self._by_pronoun(places, mark):
             # "a dog without a collar left of a cat"
             self._findings.relate(element, mark, clause.subject, grounds)
         elif clause.figure is None:
-            self._findings.ignore(element, "the prompt says that it is not so")
+            self._deny(element)
         elif places and not grounds:
             self._remark_undrawn(element, mark, self._elements[places[0]])
         else:
@@ -246,6 +255,11 @@ class Attachment:
         elif places:
             self._settle(grounds)
         return end
+
+    def _deny(self, *phrases: Element) -> None:
+        for phrase in phrases:
+            self._findings.ignore(phrase, "the prompt says that it is not so")
+        self._clause.denied = False
 
     def _kind(self, at: int) -> str:
         return self._elements[at].kind if at < len(self._elements) else "stop"

@@ -91,7 +91,7 @@ class _Reader:
             self._mark(token)
         elif (token.text, self._text(self.at + 1)) in v.RECIPROCALS:
             self._put("reciprocal", token, self.at + 2)
-        elif token.part is Part.WITHOUT:
+        elif token.part is Part.WITHOUT or (token.part is Part.NOT and self._part(self.at + 1) is Part.DETERMINER):
             self.at += 1
             self._noun(negated=True)
         elif token.part is Part.OF and self._part(self.at + 1) is Part.PRONOUN:

@@ -58,7 +58,6 @@ CLOSED: dict[str, Part] = (
     | {
         "not": Part.NOT,
         "never": Part.NOT,
-        "n't": Part.NOT,
         "'s": Part.POSSESSIVE,
         COMMA: Part.COMMA,
         COLON: Part.COMMA,

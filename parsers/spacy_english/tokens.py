@@ -80,6 +80,8 @@ def _part(text: str, tag: str, model: Model) -> Part:
     """Part of speech: closed words by list; of the others the dictionary corrects what the tag cannot be."""
     if text in CLOSED:
         return CLOSED[text]
+    if text.replace("’", "'").endswith("n't"):
+        return Part.NOT
     if text in v.MEDIA:
         return Part.NOUN
     if text.isdecimal():

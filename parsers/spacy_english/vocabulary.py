@@ -61,7 +61,7 @@ BYSTANDERS = _words(
 RECIPROCALS = frozenset({("each", "other"), ("one", "another")})
 
 RELATIVES = _words("which that who whose")
-BE = _words("is are was were be been being am isn't aren't can could will would should may might must")
+BE = _words("is are was were be been being am can could will would should may might must")
 HAVE = _words("has have had having")
 MEALS = _words("tea lunch dinner breakfast brunch supper coffee fun drinks snack picnic conversation")
 # Verbs that say how a thing is at its place. Many of their forms are nouns too: the neighbours decide.

@@ -349,6 +349,27 @@ def test_spans_of_name_phrase_and_relation(parse: SpacyParser) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a cat not to the left of a dog", "objects: cat, dog; relations: none"),
+        ("a cat that is not above a dog", "objects: cat, dog; relations: none"),
+        ("a cat isn't sitting below a dog", "objects: cat, dog; relations: none"),
+        ("a cat isn’t above a dog and below a bus", "objects: cat, dog, bus; relations: cat below bus"),
+        ("a cat not above or below a dog", "objects: cat, dog; relations: none"),
+        ("a cat not left of but right of a dog", "objects: cat, dog; relations: cat right_of dog"),
+        ("a cat to the left of a dog, not above it", "objects: cat, dog; relations: cat left_of dog"),
+        ("a cat not to the left of a dog, above a bus", "objects: cat, dog, bus; relations: cat above bus"),
+        ("a dog that is not red to the left of a cat", "objects: dog, cat; relations: dog left_of cat"),
+        ("a cat, not a dog, to the left of a bus", "objects: cat, bus; relations: cat left_of bus"),
+        ("there isn't a dog to the left of a cat", "objects: cat; relations: none"),
+        ("not only a cat to the left of a dog", "objects: cat, dog; relations: cat left_of dog"),
+    ],
+)
+def test_what_is_denied_is_no_relation(parse: SpacyParser, prompt: str, expected: str) -> None:
+    assert parse(prompt).describe() == expected
+
+
+@pytest.mark.parametrize(
     ("prompt", "remark"),
     [
         ("a cat opposite a box", "'opposite': no relation plugin for it"),
