@@ -34,7 +34,7 @@ class GuidanceConfig(BaseModel):
 
     mode: Literal["relative", "paper"] = "relative"
     """What `strength` is a multiple of: "relative" of what classifier-free guidance adds, guidance_scale * ||eps_cond -
-    eps_uncond||; "paper" of the loss gradient, as InfSplign's eta."""
+    eps_uncond||, sqrt(n) times as much for n relations; "paper" of the loss gradient, as InfSplign's eta."""
 
     strength: float = Field(default=2.0, ge=0)
     """How strong a correction is, see `mode`. 0 switches guidance off."""
@@ -54,7 +54,7 @@ class GuidanceConfig(BaseModel):
     resolution."""
 
     settle: bool = True
-    """In mode "relative", scale the correction by how far the worst relation is from holding with `settle_margin`, so that it
+    """In mode "relative", count each relation only as far as it is from holding with `settle_margin`, so that the correction
     fades out once the scene is right."""
 
     settle_margin: float = Field(default=0.25, gt=0)

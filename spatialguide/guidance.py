@@ -336,6 +336,7 @@ class Guidance:
         finite = scored.finite & gradient.flatten(1).isfinite().all(dim=1)
         gradient = torch.where(finite.view(-1, 1, 1, 1), gradient, torch.zeros_like(gradient))
         correction = self._scaled(gradient, pending, conditional) * needed.view(-1, 1, 1, 1)
+        correction = self._clipped(correction, pending, conditional)
         if self.config.rescale:
             correction = self._clipped(rescaled(correction, *self._parts(pending, conditional)), pending, conditional)
         # Last of all, so that nothing that is not finite gets past it: a finite gradient can be scaled beyond all numbers, or
@@ -365,10 +366,10 @@ class Guidance:
         return gradient.float() / scale
 
     def _needed(self, scored: Scored, pending: Pending) -> Tensor:
-        """Share of the full correction that each image still needs, in [0, 1]."""
+        """How much of the correction for a single relation each image still needs."""
         unfinished = ~self._finished(scored, pending.visit.index)
-        if self.config.mode == "relative" and self.config.settle:
-            return scored.unmet(self.config.settle_margin) * unfinished
+        if self.config.mode == "relative":
+            return scored.unmet(self.config.settle_margin if self.config.settle else None) * unfinished
         return unfinished.float()
 
     def _finished(self, scored: Scored, index: int) -> Tensor:
@@ -391,11 +392,9 @@ class Guidance:
     def _scaled(self, gradient: Tensor, pending: Pending, conditional: Tensor) -> Tensor:
         kind = prediction_type_of(self.pipeline.scheduler)
         if self.config.mode == "relative":
-            correction = relative_correction(gradient, self.config.strength, kind, *self._parts(pending, conditional))
-        else:
-            alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
-            correction = paper_correction(gradient, self.config.strength, kind, alpha)
-        return self._clipped(correction, pending, conditional)
+            return relative_correction(gradient, self.config.strength, kind, *self._parts(pending, conditional))
+        alpha = 1.0 if kind == "epsilon" else signal_rate(self.pipeline.scheduler, pending.timestep)
+        return paper_correction(gradient, self.config.strength, kind, alpha)
 
     def _clipped(self, correction: Tensor, pending: Pending, conditional: Tensor) -> Tensor:
         if self.config.clip is None:

@@ -50,21 +50,28 @@ class Scored:
     distances: list[Tensor]
     reach: list[Tensor]
 
-    def unmet(self, margin: float) -> Tensor:
-        """How far each image's worst relation is from holding with `margin`, in [0, 1]; 1 without relations.
+    def unmet(self, margin: float | None) -> Tensor:
+        """How far each image is from showing its relations: the length of the vector of their shares; 1 without relations.
+
+        A relation's share is how far it is from holding with `margin`, in [0, 1], and 1 with None for a margin. All relations
+        draw on one correction, and those that have nothing to do with each other pull at right angles: n relations need
+        sqrt(n) times as much for each to have what it would have alone.
 
         `REACHED` of the distance in the scene's layout counts where that is less than the margin, as it is for many objects in
         a row. Relations that do not hold in it ("between two trees", whose distance is zero at best) are not waited for.
         """
-        worst = []
+        lengths = []
         for every, layout in zip(self.distances, self.reach, strict=True):
             distances, reach = every[layout > 0], layout[layout > 0]
             if not distances.numel():
-                worst.append(torch.ones((), device=self.total.device))
+                lengths.append(torch.ones((), device=self.total.device))
                 continue
-            wanted = (REACHED * reach).clamp(min=_TINY, max=margin)
-            worst.append(((wanted - distances) / wanted).clamp(0, 1).amax())
-        return torch.stack(worst)
+            shares = torch.ones_like(distances)
+            if margin is not None:
+                wanted = (REACHED * reach).clamp(min=_TINY, max=margin)
+                shares = ((wanted - distances) / wanted).clamp(0, 1)
+            lengths.append(torch.linalg.vector_norm(shares))
+        return torch.stack(lengths)
 
 
 @dataclass(frozen=True)

@@ -454,7 +454,7 @@ def test_shells_complete_commands_and_options(shell: str) -> None:
 
 
 def test_help_of_every_command() -> None:
-    measuring = [["bench", name] for name in ("run", "sweep", "ablate", "report", "parser", "targets")]
+    measuring = [["bench", name] for name in ("run", "sweep", "ablate", "report", "parser", "targets", "suite")]
     configuring = [["config", name] for name in ("init", "show", "schema", "validate")]
     for arguments in ([], ["generate"], ["replay"], ["parse"], ["plugins"], ["score", "visor"], *measuring, *configuring):
         result = run(app, [*arguments, "--help"])

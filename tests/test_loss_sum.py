@@ -15,7 +15,7 @@ from spatialguide.config import TermConfig
 from spatialguide.contracts import LossTerm
 from spatialguide.errors import ConfigError, UnknownPluginError
 from spatialguide.layers import decoder_layers
-from spatialguide.losses import LossSum, Term, make_terms
+from spatialguide.losses import LossSum, Scored, Term, make_terms
 from spatialguide.observer import AttentionObserver
 from spatialguide.records import scene_from_triples
 from spatialguide.registry import Registry, default_registry
@@ -185,3 +185,21 @@ def test_an_image_without_a_finite_loss_leaves_the_others_of_its_structure(
     # The first and the last are of one structure, and the second row of their call is the last.
     assert scored.finite.tolist() == [True, True, True, False]
     assert scored.total.isfinite()
+
+
+def scored(*distances: float, reach: float = 1.0) -> Scored:
+    gaps = torch.tensor(distances)
+    return Scored(torch.zeros(()), torch.ones(1, dtype=torch.bool), [None], [gaps], [torch.full_like(gaps, reach)])
+
+
+def test_what_is_unmet_is_the_length_of_the_relations_shares() -> None:
+    assert scored(-0.3, -0.1, 0.0, -1.0).unmet(0.25).item() == pytest.approx(2)  # four that do not hold: sqrt(4)
+    assert scored(0.05, 0.1).unmet(0.25).item() == pytest.approx((0.8**2 + 0.6**2) ** 0.5)
+    assert scored(0.3, 0.05, 0.25).unmet(0.25).item() == pytest.approx(0.8)  # those that hold ask for nothing
+    assert scored(0.3, 0.25).unmet(0.25).item() == 0
+    assert scored(0.3, 0.25, 0.9).unmet(None).item() == pytest.approx(3**0.5)
+    assert scored().unmet(0.25).item() == scored().unmet(None).item() == 1
+    # Four fifths of a layout's distance of 0.1 count as held; what no layout fulfils is not waited for.
+    assert scored(0.08, reach=0.1).unmet(0.25).item() == pytest.approx(0, abs=1e-6)
+    assert scored(-0.2, reach=0.0).unmet(0.25).item() == 1
+    assert torch.isnan(scored(float("nan"), 0.3).unmet(0.25)).all()

@@ -299,7 +299,7 @@ def targets(
 
 @bench.command("suite")
 def bench_suite(
-    prompts: Annotated[int, typer.Option(help="Prompts of each part.", min=4)] = 48,
+    prompts: Annotated[int, typer.Option(help="Prompts of each part.", min=4)] = 32,
     images: ImagesOption = 4,
     batch: BatchOption = 4,
     seed: SeedOption = 5,

@@ -43,7 +43,7 @@ PARTS: Mapping[str, Part] = {
     "rare pairs": Part("rare", others=(PAPER,)),
     "common pairs": Part("common", others=(PAPER,)),
     "three objects": Part("multi", {"objects": [3, 3]}, others=(PAPER,)),
-    "four objects": Part("multi", {"objects": [4, 4]}, others=(PAPER,)),
+    "four objects": Part("multi", {"objects": [4, 4]}, others=(PAPER, *PEERS)),
     "two objects on navy": Part("visor", settings={"backend_options.backdrop": "navy"}),
     "two objects in 96x80": Part("visor", settings={"width": 96, "height": 80}),
 }
@@ -94,7 +94,7 @@ def suite_targets(reports: Mapping[str, Report]) -> list[Target]:
             found += _fidelity(title, reports[title])
     found += _rare(reports)
     found += [_uncond(f"{n} objects", *_both(reports[f"{n} objects"]), least) for n, least in (("three", 70), ("four", 50))]
-    return found
+    return [*found, *_rivals("four objects", reports["four objects"])]
 
 
 def _both(report: Report) -> tuple[MethodReport, MethodReport]:

@@ -14,7 +14,7 @@ from spatialguide.config import load_config, make_config
 from spatialguide.evaluation import suite
 from spatialguide.evaluation.fidelity import FRECHET_RATIO, SATURATION
 from spatialguide.evaluation.report import MethodReport
-from spatialguide.evaluation.study import BASELINE, GUIDED, Method
+from spatialguide.evaluation.study import BASELINE, GUIDED, Method, read_study
 from spatialguide.evaluation.suite import PARTS, PEERS, Part, rival, suite_targets
 from spatialguide.evaluation.uncertainty import Comparison, Figure, Interval
 from spatialguide.evaluation.visor import VisorScores
@@ -43,7 +43,8 @@ def test_what_reaches_every_target_and_what_reaches_none() -> None:
     paper = replace(figures("paper", 90, 60, 40, 1.8, 15), against_guided=lead)
     good = suite_targets(reports(figures(GUIDED, 95, 90, 75, 1.1, 20.9), paper))
     assert [target.name for target in good if not target.reached] == []
-    (ahead,) = (target for target in good if target.name.endswith("over paper"))
+    ahead, four = (target for target in good if target.name.endswith("over paper"))
+    assert four.name == "four objects: VISOR_uncond over paper"
     assert ahead.measured == "+30.0 (+20 to +40), p = 0.01"
     (rare,) = (target for target in good if target.wanted.startswith(">= 1.5"))
     assert rare.measured.endswith("1.50 times")
@@ -74,18 +75,23 @@ def test_rivals_are_what_the_examples_hold() -> None:
     assert rival("paper") == make_config("paper")
 
 
-def test_a_suite_in_small_prints_every_part_and_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suite_of_one_part_prints_it_and_its_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from spatialguide.cli import app
 
-    monkeypatch.setattr(suite, "PARTS", {title: replace(part, others=part.others[:1]) for title, part in PARTS.items()})
+    part = "two objects in 96x80"
+    monkeypatch.setattr(suite, "PARTS", {part: replace(PARTS[part], others=("paper",))})
+    monkeypatch.setattr(
+        suite, "suite_targets", lambda found: [*suite._rivals(part, found[part]), *suite._fidelity(part, found[part])]
+    )
     arguments = ["bench", "suite", "--prompts", "4", "--images", "1", "--set", "steps=1", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"}, catch_exceptions=False)
     assert result.exit_code == 0
-    for title in PARTS:
-        assert f"{title}: " in result.stdout
-        assert (tmp_path / title.replace(" ", "_") / "report.html").is_file()
-    assert "four objects: VISOR_uncond" in result.stdout
-    assert "two objects: VISOR_uncond over paper" in result.stdout
+    assert f"{part}: visor, 4 prompts x 1 images" in result.stdout
+    for target in ("VISOR_uncond over paper", "Frechet distance over unguided", "change of saturation"):
+        assert f"{part}: {target}" in result.stdout
+    study = read_study(tmp_path / "two_objects_in_96x80")
+    assert {(each.config.width, each.config.height) for each in study.methods.values()} == {(96, 80)}
+    assert (tmp_path / "two_objects_in_96x80" / "report.html").is_file()
 
 
 def test_every_part_names_a_setting_of_its_own() -> None:

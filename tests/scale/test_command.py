@@ -59,18 +59,6 @@ def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
         assert CliRunner().invoke(app, ["batch", lines(tmp_path), "--out", str(tmp_path / "out"), *option]).exit_code == 2
 
 
-def test_ray_draws_the_same_bits_as_the_local_engine(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    shared = [lines(tmp_path), "--set", "steps=2", "--unit", "1", "--batch", "2", "--threads", "1", "--quiet"]
-    for engine in (["--engine", "local"], ["--engine", "ray", "--workers", "2"]):
-        words = [sys.executable, "-m", "spatialguide", "batch", *shared, "--out", str(tmp_path / engine[1]), *engine]
-        subprocess.run(words, check=True, capture_output=True, timeout=300)
-    local, ray = (sorted((tmp_path / name / "images").rglob("*.png")) for name in ("local", "ray"))
-    assert [path.name for path in local] == [path.name for path in ray]
-    assert [path.read_bytes() for path in local] == [path.read_bytes() for path in ray]
-    assert sorted(row["index"] for row in Store(str(tmp_path / "ray")).rows()) == [0, 1]
-
-
 DEADLY = """
 import os, signal
 from spatialguide import LossTerm, hookimpl
@@ -87,7 +75,7 @@ def spatialguide_losses(register):
 """
 
 
-def test_ray_sets_a_request_aside_that_kills_its_workers(tmp_path: Path) -> None:
+def test_ray_draws_the_same_bits_as_the_local_engine_and_sets_aside_what_kills_its_workers(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     about = tmp_path / "deadly-1.0.dist-info"
     about.mkdir()
@@ -97,12 +85,12 @@ def test_ray_sets_a_request_aside_that_kills_its_workers(tmp_path: Path) -> None
     sound = ["a cat to the left of a dog", "a bus above a bird"]
     (tmp_path / "local.txt").write_text("\n".join(sound))
     (tmp_path / "ray.txt").write_text("\n".join([sound[0], "a clock above a cow", sound[1]]))
-    shared = ["--set", "steps=1", "--set", "losses.deadly.weight=1", "--batch", "2", "--threads", "1", "--json"]
+    shared = ["--set", "steps=2", "--set", "losses.deadly.weight=1", "--batch", "2", "--unit", "1", "--threads", "1", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     reports = {}
     for engine in ("local", "ray"):
         words = [sys.executable, "-m", "spatialguide", "batch", str(tmp_path / f"{engine}.txt"), *shared]
-        words += ["--out", str(tmp_path / engine), "--engine", engine]
+        words += ["--out", str(tmp_path / engine), "--engine", engine, *(["--workers", "2"] if engine == "ray" else [])]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.stdout, done.stderr
         reports[engine] = json.loads(done.stdout.splitlines()[-1])
@@ -112,3 +100,8 @@ def test_ray_sets_a_request_aside_that_kills_its_workers(tmp_path: Path) -> None
     images = {name: {p.name: p.read_bytes() for p in (tmp_path / name / "images").rglob("*.png")} for name in reports}
     assert len(images["local"]) == 2
     assert images["ray"] == images["local"]
+    assert sorted((row["index"], row["status"]) for row in Store(str(tmp_path / "ray")).rows()) == [
+        (0, "done"),
+        (1, "failed"),
+        (2, "done"),
+    ]
