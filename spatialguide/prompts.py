@@ -90,7 +90,7 @@ class PromptReader:
             try:
                 if scenes is not None and prompt is following:
                     following = next(waiting, None)
-                    yield next(scenes)
+                    yield self._own(next(scenes), prompt)
                 else:
                     yield self._read(prompt)
             except SpatialGuideError as error:
@@ -105,7 +105,10 @@ class PromptReader:
             raise PromptError(fault)
         if is_marked(prompt, self._registry.relations()):
             return read_marks(prompt, self._registry.relations())
-        scene = self._call_parser(lambda: self._parser(prompt))
+        return self._own(self._call_parser(lambda: self._parser(prompt)), prompt)
+
+    def _own(self, scene: Any, prompt: str) -> Any:
+        """What the parser plugin returned for a prompt; not another one's scene."""
         if isinstance(scene, Scene) and scene.prompt != prompt:
             source = self._registry.origin("parsers", self._name).distribution
             where = f"parser '{self._name}' of distribution '{source}'"

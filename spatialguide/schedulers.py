@@ -10,6 +10,9 @@ from pydantic_core import to_jsonable_python
 
 from spatialguide.errors import ConfigError, suggestion
 
+#: Takes no generator, so that the same request would give another image each time.
+_SEEDLESS = "DPMSolverSDEScheduler"
+
 
 def make_scheduler(name: str, current: Any, options: dict[str, Any]) -> Any:
     """A diffusers scheduler with the current one's noise schedule.
@@ -35,13 +38,16 @@ def scheduler_class(name: str, options: Iterable[str]) -> Any:
     """The diffusers class of this name, which knows these options.
 
     Raises:
-        ConfigError: there is none, or it does not.
+        ConfigError: there is none, it does not, or its noise does not follow from the seed.
     """
     import diffusers
     from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 
     known = [scheduler.name for scheduler in KarrasDiffusionSchedulers] + ["LCMScheduler", "DDIMInverseScheduler"]
+    known = [each for each in known if each != _SEEDLESS]
     full = name if name.endswith("Scheduler") else f"{name}Scheduler"
+    if full == _SEEDLESS:
+        raise ConfigError(f"{full} draws its noise without the seed: take DPMSolverMultistepScheduler with sde-dpmsolver++")
     if full not in known or not hasattr(diffusers, full):
         raise ConfigError(f"diffusers has no scheduler '{name}'.{suggestion(full, known)}")
     kind = getattr(diffusers, full)

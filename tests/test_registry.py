@@ -13,6 +13,7 @@ import pytest
 from spatialguide import DirectionalRelation, LossTerm, SpatialGuide, hookimpl, hookspecs, registry
 from spatialguide.errors import ConfigError, DuplicatePluginError, InvalidPluginError, PluginImportError, UnknownPluginError
 from spatialguide.registry import KINDS, Registry
+from spatialguide_parsers.spacy_english import SpacyParser
 
 ROOT = Path(__file__).parent.parent
 
@@ -212,3 +213,23 @@ def test_without_its_losses_the_default_says_so(monkeypatch: pytest.MonkeyPatch)
 
 def test_default_registry_is_loaded_once() -> None:
     assert registry.default_registry() is registry.default_registry()
+
+
+def test_a_parser_that_mixes_up_prompts_in_bulk_is_named() -> None:
+    class Mixed:
+        def __init__(self, relations: Any) -> None:
+            self.own = SpacyParser(relations=relations)
+
+        def __call__(self, prompt: str) -> Any:
+            return self.own(prompt)
+
+        def pipe(self, prompts: Any) -> Any:
+            return reversed(list(map(self.own, prompts)))
+
+    names = Registry()
+    names.add(plugin("parsers", ("mixed", Mixed)))
+    guide = SpatialGuide(registry=names, parser="mixed")
+    first, second = guide.parse_many(["a cat above a dog", "a bus above a bird"])
+    for parsed, other in ((first, "a bus above a bird"), (second, "a cat above a dog")):
+        assert isinstance(parsed.problem, InvalidPluginError)
+        assert f"returned the scene of another prompt: '{other}'" in str(parsed.problem)

@@ -102,6 +102,8 @@ def test_every_scheduler_runs_guided(random_pipeline: StableDiffusionPipeline, n
 
 def test_wrong_names_and_options_are_named(random_pipeline: StableDiffusionPipeline) -> None:
     current = random_pipeline.scheduler
+    with pytest.raises(ConfigError, match="draws its noise without the seed: take DPMSolverMultistepScheduler"):
+        make_scheduler("DPMSolverSDE", current, {})
     with pytest.raises(ConfigError, match="diffusers has no scheduler 'Eular'"):
         make_scheduler("Eular", current, {})
     with pytest.raises(ConfigError, match="EulerDiscreteScheduler has no option 'karras'"):

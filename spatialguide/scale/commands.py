@@ -60,6 +60,8 @@ def batch(
         raise typer.BadParameter(f"--engine is one of {', '.join(_ENGINES)}, --layout one of {', '.join(_LAYOUTS)}")
     if engine == "local" and (workers > 1 or gpus is not None or address):
         raise typer.BadParameter("--workers, --gpus and --address are of --engine ray")
+    if size > unit and not quiet:
+        err.print(f"[yellow]warning:[/] a batch holds requests of one unit: of {size} images {size - unit} are drawn in vain")
     say_warnings(quiet=True)
     silence_libraries()
     from spatialguide.scale.metrics import JsonFormatter, Metrics, logger

@@ -11,7 +11,8 @@ WHOLE_TRIES = 2
 SINGLE_TRIES = 2
 #: How many workers may die while they write one unit.
 WRITE_TRIES = 5
-#: How many workers, beside the first ones, may start in a row without anything being begun.
+#: How many workers may start in a row without anything being begun, beside the first ones and as many again: a machine that is
+#: lost takes all of its workers at once.
 _STARTS = 5
 
 
@@ -78,4 +79,4 @@ class RemoteLedger:
 
 def too_many(starts: int, workers: int) -> bool:
     """Whether so many workers have started in a row that loading must be what they die of."""
-    return starts > workers + _STARTS
+    return starts > 2 * workers + _STARTS

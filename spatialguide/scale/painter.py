@@ -236,7 +236,7 @@ def _refuse_fatal(error: Exception, usual: bool, requests: Sequence[Request]) ->
         numbers = ", ".join(str(request.index) for request in requests)
         raise BatchError(
             f"the GPU failed while requests {numbers} were drawn: {error}; start again, the run goes on where it was; "
-            "should it fail there again, take these out"
+            "should it fail there again, leave their prompts empty, so that the others keep their numbers"
         ) from error
 
 

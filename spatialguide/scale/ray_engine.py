@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spatialguide.config import GuideConfig
 from spatialguide.errors import BatchError
 from spatialguide.scale.ledger import SINGLE_TRIES, WHOLE_TRIES, WRITE_TRIES, Book, Ledger, RemoteLedger, too_many
+from spatialguide.scale.metrics import log
 from spatialguide.scale.requests import Unit
 from spatialguide.scale.store import Layout, Store, UnitReport
+from spatialguide.versions import versions
 
 #: Seconds without a finished unit after which Ray gives up.
 _PATIENCE = 24 * 3600.0
@@ -24,15 +27,32 @@ if TYPE_CHECKING:
 class RayPainter:
     """An actor: draws units and commits them itself, so that no image passes through the driver.
 
+    Args:
+        config: of the run, as JSON.
+        installed: versions by distribution with which the run was started.
+
     Raises:
-        BatchError: workers have died too often in a row.
+        BatchError: workers have died too often in a row, or this machine has other versions.
     """
 
     def __init__(
-        self, config: str, batch: int, url: str, layout: Layout, threads: int | None, ledger: Book, workers: int
+        self,
+        config: str,
+        batch: int,
+        url: str,
+        layout: Layout,
+        threads: int | None,
+        ledger: Book,
+        workers: int,
+        installed: Mapping[str, str],
     ) -> None:
         from spatialguide.scale.painter import Painter
 
+        here = versions(installed)
+        other = {name: found for name, found in installed.items() if here.get(name) != found}
+        if other:
+            known = ", ".join(f"{name} {here.get(name, 'none')} in place of {found}" for name, found in other.items())
+            raise BatchError(f"a worker's machine has {known}: install the same versions on all")
         if too_many(ledger.started(), workers):
             raise BatchError("workers die again and again while they load the model: is there memory for --workers of them?")
         self._ledger = ledger
@@ -85,9 +105,11 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
     """
     try:
         import ray
-        from ray.data import ActorPoolStrategy, DataContext
+        from ray.data import ActorPoolStrategy, DataContext, exceptions
     except ImportError as error:
         raise BatchError('engine "ray" needs Ray: python -m pip install "spatialguide[ray]"') from error
+    # Newer ones raise it where nothing has happened for `_PATIENCE`.
+    stuck: type[Exception] = getattr(exceptions, "ExecutionTimeoutError", ray.exceptions.RayError)
     waiting = [{"unit": unit.to_json()} for unit in units]
     if not waiting:
         return
@@ -120,6 +142,7 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
                 run.threads,
                 ledger,
                 run.workers,
+                run.installed,
             ),
             batch_size=1,
             compute=ActorPoolStrategy(size=run.workers),
@@ -137,7 +160,7 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
                     f"the workers write where this machine does not see it: give an --out that all share, not '{run.out}'"
                 )
             yield report
-    except ray.exceptions.RayError as error:
+    except (ray.exceptions.RayError, stuck) as error:
         lines = str(getattr(error, "cause", None) or error).strip().splitlines()
         # Of our own errors Ray writes the type before the message.
         cause = re.sub(r"^spatialguide\.errors\.\w+: ", "", lines[-1]) if lines else type(error).__name__
@@ -148,7 +171,11 @@ def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitRep
 
 
 def _check_resources(run: Batch, gpus: float, there: dict[str, float]) -> None:
-    """Raise BatchError for what Ray would wait for without end."""
+    """Raise BatchError for what Ray would wait for without end; a cluster may be one that grows."""
     for name, needed in (("CPU", run.workers * run.cpus), ("GPU", run.workers * gpus)):
-        if needed > there.get(name, 0.0):
-            raise BatchError(f"{run.workers} workers need {needed:g} {name}s, and Ray has {there.get(name, 0.0):g}: take fewer")
+        has = there.get(name, 0.0)
+        if needed > has and run.address:
+            event = "the workers need more than the cluster has: waiting for it to grow"
+            log(event, logging.WARNING, workers=run.workers, resource=name, needed=needed, there=has)
+        elif needed > has:
+            raise BatchError(f"{run.workers} workers need {needed:g} {name}s, and Ray has {has:g}: take fewer")

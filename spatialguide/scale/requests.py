@@ -109,12 +109,29 @@ def _request(index: int, row: dict[str, Any] | Fault, number: int, usual: int, b
     problem = _problem(prompt, seed, config)
     if problem is not None:
         return Request(index, known["prompt"] or "", usual, id=known["id"], problem=problem)
-    tries = config.get("guidance.best_of", best_of)
-    whole = int(seed) + number * (tries if isinstance(tries, int) else 1)
+    config = _flat(config)
+    whole = int(seed) + number * _tries(config.get("guidance.best_of", best_of))
     if not 0 <= whole < _SEEDS:
         problem = "its seed is beyond 2**62: take a smaller one, or fewer candidates"
         return Request(index, str(prompt), usual, id=known["id"], problem=problem)
     return Request(index, str(prompt), whole, config, known["id"])
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """With the section `guidance` key by key, so that it is merged with the run's as in a file, not put in its place."""
+    section = config.get("guidance")
+    if not isinstance(section, dict):
+        return config
+    rest = {key: value for key, value in config.items() if key != "guidance"}
+    return {**{f"guidance.{key}": value for key, value in section.items()}, **rest}
+
+
+def _tries(value: Any) -> int:
+    """Candidates of an image, as the configuration will read them; what it will not read draws nothing."""
+    try:
+        return max(1, int(value))
+    except (TypeError, ValueError, OverflowError):
+        return 1
 
 
 def _problem(prompt: Any, seed: Any, config: Any) -> str | None:

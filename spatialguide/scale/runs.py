@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from spatialguide.config import GuideConfig
 from spatialguide.errors import BatchError
+from spatialguide.guide import SpatialGuide
 from spatialguide.scale.metrics import Metrics, log
 from spatialguide.scale.painter import DONE, FAILED
 from spatialguide.scale.requests import Unit, read_units
@@ -57,10 +58,22 @@ class Batch:
     retry_failed: bool = False
 
     @property
+    def installed(self) -> dict[str, str]:
+        """Versions of the libraries, and of the plugins that the run may ask."""
+        guide = SpatialGuide(self.config)
+        used = {
+            ("backends", self.config.backend),
+            ("parsers", self.config.parser),
+            *(("losses", name) for name in guide.losses),
+        }
+        asked = (item for item in guide.registry if item.kind == "relations" or (item.kind, item.name) in used)
+        return versions({item.distribution for item in asked})
+
+    @property
     def manifest(self) -> dict[str, Any]:
         """What must be the same for a run to go on; workers and engine may change."""
         return {
-            "versions": versions(),
+            "versions": self.installed,
             "config": self.config.model_dump(mode="json"),
             **{name: getattr(self, name) for name in ("batch", "unit", "images", "seed", "layout", "threads")},
         }

@@ -222,7 +222,16 @@ def test_a_worker_that_dies_with_a_request_costs_that_request_alone(
 
     monkeypatch.setattr(Painter, "paint", deadly)
     ledger, store = Ledger(), Store(str(tmp_path / "out"))
-    settings = (batch.config.model_dump_json(exclude_unset=True), batch.batch, str(tmp_path / "out"), "images", None, ledger, 1)
+    settings = (
+        batch.config.model_dump_json(exclude_unset=True),
+        batch.batch,
+        str(tmp_path / "out"),
+        "images",
+        None,
+        ledger,
+        1,
+        batch.installed,
+    )
     (unit,) = read_units(batch.source, 5)
     deaths = 0
     with store.opened({}):
@@ -245,9 +254,11 @@ def test_a_worker_that_dies_with_a_request_costs_that_request_alone(
     # What ended is forgotten, and workers that only ever start are given up.
     assert ledger.begin("unit 0") == 0
     ledger.end("unit 0")
-    assert not too_many(max(ledger.started() for _ in range(6)), 1)
+    assert not too_many(max(ledger.started() for _ in range(7)), 1)
     with pytest.raises(BatchError, match="while they load the model"):
         RayPainter(*settings)
+    with pytest.raises(BatchError, match=r"worker's machine has torch .* in place of 1\.0, nothing none in place of 2"):
+        RayPainter(*settings[:-1], {**batch.installed, "torch": "1.0", "nothing": "2"})
 
 
 def test_several_deadly_requests_of_a_unit_are_remembered(
@@ -260,7 +271,16 @@ def test_several_deadly_requests_of_a_unit_are_remembered(
         raise SystemExit
 
     monkeypatch.setattr(Painter, "paint", deadly)
-    settings = (batch.config.model_dump_json(exclude_unset=True), batch.batch, batch.out, "images", None, Ledger(), 1)
+    settings = (
+        batch.config.model_dump_json(exclude_unset=True),
+        batch.batch,
+        batch.out,
+        "images",
+        None,
+        Ledger(),
+        1,
+        batch.installed,
+    )
     (unit,) = read_units(batch.source, 5)
     worker, deaths = RayPainter(*settings), 0
     with Store(batch.out).opened({}):
@@ -283,7 +303,16 @@ def test_a_unit_that_kills_whoever_writes_it_ends_the_run(batch: Batch, monkeypa
 
     monkeypatch.setattr(Painter, "paint", lambda self, prepared: [])
     monkeypatch.setattr(Store, "commit", deadly)
-    settings = (batch.config.model_dump_json(exclude_unset=True), batch.batch, batch.out, "images", None, Ledger(), 1)
+    settings = (
+        batch.config.model_dump_json(exclude_unset=True),
+        batch.batch,
+        batch.out,
+        "images",
+        None,
+        Ledger(),
+        1,
+        batch.installed,
+    )
     worker, unit = RayPainter(*settings), next(read_units(batch.source, 1))
     for _ in range(5):
         with pytest.raises(SystemExit):

@@ -198,6 +198,12 @@ def test_large_seeds_are_kept_as_they_are(tmp_path: Path) -> None:
 def test_candidates_of_neighbours_do_not_overlap(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b", "config": {"guidance.best_of": 2}}')
     assert [each.seed for each in requests(tmp_path / "r.jsonl", images=2, best_of=4)] == [0, 4, 0, 2]
+    # As JSON has it, and as any of these is read by the configuration.
+    for value in (3, 3.0, "3"):
+        (tmp_path / "r.jsonl").write_text(json.dumps({"prompt": "b", "config": {"guidance": {"best_of": value, "clip": 1}}}))
+        first, second = requests(tmp_path / "r.jsonl", images=2)
+        assert (first.seed, second.seed) == (0, 3)
+        assert second.config == {"guidance.best_of": value, "guidance.clip": 1}
 
 
 def test_a_date_in_a_csv_is_set_aside(tmp_path: Path) -> None:
