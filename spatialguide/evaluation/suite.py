@@ -15,7 +15,7 @@ from spatialguide.evaluation.fidelity import FRECHET_RATIO, SATURATION
 from spatialguide.evaluation.report import MethodReport, Report
 from spatialguide.evaluation.study import BASELINE, GUIDED, benchmark_methods
 from spatialguide.evaluation.targets import Target
-from spatialguide.evaluation.uncertainty import Comparison, Interval
+from spatialguide.evaluation.uncertainty import LEAST_P, Comparison, Interval
 
 PAPER = "paper"
 #: Loss plugins written after other papers.
@@ -112,7 +112,8 @@ def _rivals(title: str, report: Report) -> Iterator[Target]:
         if against is not None:
             # The report has the rival's lead.
             ahead = Comparison(-against.difference, Interval(-against.interval.high, -against.interval.low), against.p_value)
-            measured = f"{ahead.difference:+.1f} {_bounds(ahead.interval, '+.0f')}, p = {ahead.p_value:.2g}"
+            p = f"p = {ahead.p_value:.2g}" if ahead.p_value > LEAST_P else f"p ≤ {LEAST_P:g}"
+            measured = f"{ahead.difference:+.1f} {_bounds(ahead.interval, '+.0f')}, {p}"
             yield Target(f"{title}: VISOR_uncond over {method.name}", "> 0", measured, ahead.difference > 0)
 
 
