@@ -21,8 +21,6 @@ from spatialguide_parsers.spacy_english.reference import References, is_person
 from spatialguide_parsers.spacy_english.words import COLON
 
 _LISTING = frozenset({"and", "noun", "comma"})
-#: Where a "not" before it no longer reaches.
-_AFFIRMING = frozenset({"noun", "pronoun", "adjectives", "comma", "and", "there", "relative"})
 
 
 class Attachment:
@@ -58,7 +56,7 @@ class Attachment:
 
     def _step(self, at: int) -> int:
         element, clause = self._elements[at], self._clause
-        clause.denied = clause.denied and element.kind not in _AFFIRMING
+        clause.denied = clause.denied and self._denial_reaches(element)
         match element.kind:
             case "noun" | "pronoun":
                 return self._noun(at)
@@ -79,6 +77,7 @@ class Attachment:
             case "and":
                 clause.figure = clause.subject
                 clause.opening = True
+                clause.denied = element.text == "nor" or (element.text == "or" and clause.refused)
             case "there":
                 clause.subject = clause.figure = ()
             case "verb" if clause.opening and element.text in v.IMPERATIVES:
@@ -104,6 +103,12 @@ class Attachment:
                 self._findings.ignore(element, "a way of speaking, not a place beside a thing")
         clause.before = element.kind
         return at + 1
+
+    def _denial_reaches(self, element: Element) -> bool:
+        """Whether a "not" before an element is about the phrase of place after it: "is not sitting on", not "is not red on"."""
+        if element.kind == "be":
+            return self._clause.before not in ("verb", "participle")
+        return element.kind == "link" or (element.kind in ("verb", "participle") and element.text in v.PLACING)
 
     def _acts(self, clause: Clause) -> bool:
         """Whether what follows is done by the subject, not by the thing it is at: "a girl in a chair playing chess"."""
@@ -212,11 +217,14 @@ class Attachment:
         clause, element, mark = self._clause, self._elements[at], _mark(self._elements[at])
         places, end = self._ground_places(at, mark)
         if not places and self._is_shared(at):
-            if clause.denied and self._elements[at + 1].text == "but":  # "not above but below a dog"
-                self._deny(element)
+            if not clause.denied or mark.limited:
+                clause.sharing.append(element)
+                return at + 2
+            self._deny(element)
+            if self._elements[at + 1].text == "but":  # "not above but below a dog"
                 clause.figure = clause.subject
             else:
-                clause.sharing.append(element)
+                clause.denied = True
             return at + 2
         if not places and mark.kind == "relation" and self._kind(at + 1) == "relative":
             return self._ask(at)
@@ -224,6 +232,10 @@ class Attachment:
         figures = () if waits else self._figures(places, mark)
         figures = self._without_grounds(figures, places)
         clause.opening, clause.before = False, "link"
+        denied, clause.denied, clause.refused = clause.denied and not mark.limited, False, False
+        if places and denied and self._elements[places[0]].kind == "reciprocal":
+            self._deny(element)
+            return end
         if places and self._elements[places[0]].kind == "reciprocal":
             self._findings.reciprocate(element, mark, figures)
             return end
@@ -237,8 +249,10 @@ class Attachment:
         if waits:
             clause.figure = grounds if self._kind(end) == "link" else clause.figure
             clause.waiting += [(phrase, grounds) for phrase in (*shared, element)]
-        elif clause.denied:
-            self._deny(*shared, element)
+        elif denied:
+            self._deny(element)
+            for phrase in shared:  # "above but not left of a dog"
+                self._findings.relate(phrase, _mark(phrase), clause.subject, grounds)
         elif clause.figure is None and clause.subject and places and not self._by_pronoun(places, mark):
             # "a dog without a collar left of a cat"
             self._findings.relate(element, mark, clause.subject, grounds)
@@ -256,19 +270,19 @@ class Attachment:
             self._settle(grounds)
         return end
 
-    def _deny(self, *phrases: Element) -> None:
-        for phrase in phrases:
-            self._findings.ignore(phrase, "the prompt says that it is not so")
-        self._clause.denied = False
+    def _deny(self, phrase: Element) -> None:
+        self._findings.ignore(phrase, "the prompt says that it is not so")
+        self._clause.denied, self._clause.refused = False, True
 
     def _kind(self, at: int) -> str:
         return self._elements[at].kind if at < len(self._elements) else "stop"
 
     def _is_shared(self, at: int) -> bool:
         """Whether the next phrase brings the ground: "above and to the right of a post"."""
-        if (self._kind(at + 1), self._kind(at + 2)) != ("and", "link"):
+        following = at + 2 + (self._kind(at + 2) == "not")
+        if (self._kind(at + 1), self._kind(following)) != ("and", "link"):
             return False
-        return {_mark(self._elements[at]).kind, _mark(self._elements[at + 2]).kind} == {"relation"}
+        return {_mark(self._elements[at]).kind, _mark(self._elements[following]).kind} == {"relation"}
 
     def _ask(self, at: int) -> int:
         """ "a willow under which a shepherd sleeps": the noun that follows is the figure."""

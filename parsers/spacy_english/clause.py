@@ -15,7 +15,7 @@ class Clause:
 
     subject, outer: of the clause, and of the clause around a relative one.
     figure: what the next phrase is about; None after something that is not there ("no dog").
-    denied: the next phrase is said not to hold ("not to the left of").
+    denied, refused: the next phrase is said not to hold ("not to the left of"), and the last one was.
     nearest, topic, mentioned: the last noun, the first subject, and all nouns of the sentence.
     nearest_before: the noun before `nearest`.
     host, guests: "a host with guests".
@@ -32,6 +32,7 @@ class Clause:
     outer: Group = ()
     figure: Group | None = ()
     denied: bool = False
+    refused: bool = False
     nearest: Group = ()
     nearest_before: Group = ()
     host: Group = ()

@@ -91,7 +91,9 @@ class _Reader:
             self._mark(token)
         elif (token.text, self._text(self.at + 1)) in v.RECIPROCALS:
             self._put("reciprocal", token, self.at + 2)
-        elif token.part is Part.WITHOUT or (token.part is Part.NOT and self._part(self.at + 1) is Part.DETERMINER):
+        elif token.part is Part.NOT and self._text(self.at + 1) in v.LIMITING:
+            self.at += 1
+        elif token.part is Part.WITHOUT or (self._denies(token) and self._part(self.at + 1) is Part.DETERMINER):
             self.at += 1
             self._noun(negated=True)
         elif token.part is Part.OF and self._part(self.at + 1) is Part.PRONOUN:
@@ -111,6 +113,10 @@ class _Reader:
             self._put(_JOINTS[token.part], token, self.at + 1)
         else:
             self.at += 1
+
+    @staticmethod
+    def _denies(token: Token) -> bool:
+        return token.part is Part.NOT or token.text == "nor"
 
     def _part(self, at: int) -> Part:
         return self.tokens[at].part if 0 <= at < len(self.tokens) else Part.STOP

@@ -51,13 +51,12 @@ CLOSED: dict[str, Part] = (
     | dict.fromkeys(v.CLAUSE_WORDS, Part.CLAUSE)
     | dict.fromkeys(v.RELATIVES, Part.RELATIVE)
     | dict.fromkeys(v.NUMBERS, Part.NUMBER)
-    | dict.fromkeys(("and", "or", "but", "plus"), Part.AND)
+    | dict.fromkeys(("and", "or", "but", "plus", "nor"), Part.AND)
     | dict.fromkeys(v.HAVE, Part.WITH)
     | {"please": Part.COMMA}
     | {"of": Part.OF, "with": Part.WITH, "featuring": Part.WITH, "without": Part.WITHOUT, "there": Part.THERE}
     | {
-        "not": Part.NOT,
-        "never": Part.NOT,
+        **dict.fromkeys(("not", "never", "neither", "nowhere", "cannot"), Part.NOT),
         "'s": Part.POSSESSIVE,
         COMMA: Part.COMMA,
         COLON: Part.COMMA,

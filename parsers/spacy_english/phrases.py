@@ -65,7 +65,7 @@ class Mark:
     kind: "relation" (a registered phrase), "place" (a place in the picture; without `predicate` where no plugin has it),
     "lone" (a place without a preposition), "bare" (a phrase without its "of": "on top"), "owned" ("to its left"),
     "closing" ("'s left" in "to the dog's left", after the "relation" mark on "to"), "other" (no plugin has it), "idiom" (a
-    way of speaking). core: first word after the adverbs. together: "both", "all" before it.
+    way of speaking). core: first word after the adverbs. together: "both", "all" before it. limited: "just", "far" before it.
     """
 
     kind: Kind
@@ -77,6 +77,7 @@ class Mark:
     grounds: int = 1
     owner: str = ""
     together: bool = False
+    limited: bool = False
 
 
 class _Text:
@@ -183,8 +184,9 @@ def _marks(rule: Rule, match: re.Match[str], text: _Text, position: int, core: i
         opening = Mark("relation", position, core + 1, core, match.group(), rule.predicate, rule.grounds)
         return [opening, Mark("closing", last, end, last, match.group("closing"))]
     owner = match.group("owner") if rule.kind == "owned" else ""
-    together = any(text.at(place) in ("both", "all") for place in range(position, core))
-    return [Mark(rule.kind, position, end, core, match.group(), rule.predicate, rule.grounds, owner, together)]
+    adverbs = {text.at(place) for place in range(position, core)}
+    together, limited = bool(adverbs & {"both", "all"}), bool(adverbs & v.LIMITING)
+    return [Mark(rule.kind, position, end, core, match.group(), rule.predicate, rule.grounds, owner, together, limited)]
 
 
 def _is_lone_place(mark: Mark, text: _Text) -> bool:

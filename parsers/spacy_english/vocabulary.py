@@ -92,6 +92,12 @@ def _present_participles(verb: str) -> tuple[str, ...]:
 
 RESTS = frozenset(_third_person(verb) for verb in _RESTING.split())
 REST = _words(_RESTING)
+# Verbs that say no more than that a thing is somewhere: what is denied of them is denied of the place.
+PLACING = _words("sit sits sitting seated stand stands standing lie lies lying hang hangs hanging rest rests resting") | _words(
+    "be placed located positioned situated found seen put set kept shown"
+)
+# With these a "not" does not deny: "not only above a dog", "not far above a dog".
+LIMITING = _words("only just merely simply far")
 # Forms that are verbs wherever they follow a noun.
 POSTURES = (
     _words(_PAST)

@@ -363,6 +363,29 @@ def test_spans_of_name_phrase_and_relation(parse: SpacyParser) -> None:
         ("a cat, not a dog, to the left of a bus", "objects: cat, bus; relations: cat left_of bus"),
         ("there isn't a dog to the left of a cat", "objects: cat; relations: none"),
         ("not only a cat to the left of a dog", "objects: cat, dog; relations: cat left_of dog"),
+        ("a cat neither above nor below a dog", "objects: cat, dog; relations: none"),
+        ("a cat not left of a dog nor above a bus", "objects: cat, dog, bus; relations: none"),
+        ("a cat not left of a dog or above a bus", "objects: cat, dog, bus; relations: none"),
+        ("a cat left of a dog or above a bus", "objects: cat, dog, bus; relations: cat left_of dog, cat above bus"),
+        ("a cat above but not left of a dog", "objects: cat, dog; relations: cat above dog"),
+        ("a cat that cannot be above a dog", "objects: cat, dog; relations: none"),
+        ("a cat nowhere near a dog", "objects: cat, dog; relations: none"),
+        (
+            "a cat and a dog not next to each other on a table",
+            "objects: cat, dog, table; relations: cat on table, dog on table",
+        ),
+        ("neither a cat nor a dog above a bus", "objects: bus; relations: none"),
+        # What is denied is something else.
+        ("a dog that isn't barking is to the left of a cat", "objects: dog, cat; relations: dog left_of cat"),
+        ("a dog that isn't sitting is to the left of a cat", "objects: dog, cat; relations: dog left_of cat"),
+        ("a man not smiling to the left of a woman", "objects: man, woman; relations: man left_of woman"),
+        ("a car not on fire above a desk", "objects: car, desk; relations: car above desk"),
+        (
+            "a cat not just above a dog but also left of a bus",
+            "objects: cat, dog, bus; relations: cat above dog, cat left_of bus",
+        ),
+        ("a cat not far above a dog", "objects: cat, dog; relations: cat above dog"),
+        ("a tree not far to the left of a house", "objects: tree, house; relations: tree left_of house"),
     ],
 )
 def test_what_is_denied_is_no_relation(parse: SpacyParser, prompt: str, expected: str) -> None:
