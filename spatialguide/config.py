@@ -34,7 +34,8 @@ class GuidanceConfig(BaseModel):
 
     mode: Literal["relative", "paper"] = "relative"
     """What `strength` is a multiple of: "relative" of what classifier-free guidance adds, guidance_scale * ||eps_cond -
-    eps_uncond||, sqrt(n) times as much for n relations; "paper" of the loss gradient, as InfSplign's eta."""
+    eps_uncond||, sqrt(n) times as much for n relations, or less with `settle`; "paper" of the loss gradient, as InfSplign's
+    eta."""
 
     strength: float = Field(default=2.0, ge=0)
     """How strong a correction is, see `mode`. 0 switches guidance off."""

@@ -451,6 +451,28 @@ def test_clipping_bounds_the_papers_correction_by_what_guidance_adds(random_pipe
     assert norms["small"] == norms["small, clipped"] > 0
 
 
+def test_relations_share_a_correction_that_grows_with_their_number(random_pipeline: StableDiffusionPipeline) -> None:
+    """sqrt(2) times as long for two as for one, up to what `clip` allows; the paper's eta knows nothing of it."""
+    prompt = "a cat to the left of a dog, above a bus"
+    relations = [("cat", "left_of", "dog"), ("cat", "above", "bus")]
+    norms: dict[tuple[str, int], float] = {}
+    for name, settings in {"free": {}, "clipped": {"clip": 0.6}}.items():
+        for number in (1, 2):
+            shaped = guide(settle=False, rescale=False, window=(0.0, 0.25), strength=0.5, **settings)
+            with shaped.attach(random_pipeline, prompt, scene=scene_from_triples(prompt, relations[:number])) as trace:
+                draw(random_pipeline, prompt)
+            norms[name, number] = trace.steps[0].images[0].correction_norm
+    assert norms["free", 2] == pytest.approx(2**0.5 * norms["free", 1], rel=1e-4)
+    assert norms["clipped", 1] == pytest.approx(norms["free", 1], rel=1e-4)
+    assert norms["clipped", 2] == pytest.approx(1.2 * norms["free", 1], rel=1e-4)
+    # Fading, each counts as far as it is from holding: none alone counts for more than one.
+    with guide(window=(0.0, 0.25), strength=0.5, rescale=False).attach(
+        random_pipeline, prompt, scene=scene_from_triples(prompt, relations)
+    ) as trace:
+        draw(random_pipeline, prompt)
+    assert 0 < trace.steps[0].images[0].correction_norm <= norms["free", 2] * 1.0001
+
+
 def test_rescaling_keeps_what_the_pipeline_combines_in_its_bounds(random_pipeline: StableDiffusionPipeline) -> None:
     """What the first guided step predicts, combined as the pipeline does, has the channels' deviations of the plain one."""
     found = {}

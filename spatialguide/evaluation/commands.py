@@ -315,8 +315,9 @@ def bench_suite(
     from spatialguide.evaluation.tables import terminal, title
     from spatialguide.evaluation.targets import targets_table
 
-    reports = run_suite(chosen, prompts, images, batch, seed, folder, err)
-    for part, report in reports.items():
+    reports = {}
+    for part, report in run_suite(chosen, prompts, images, batch, seed, folder, err):
+        reports[part] = report
         out.print(f"[bold]{escape(part)}: {escape(title(report))}[/]", highlight=False)
         out.print(terminal(report))
     out.print(targets_table(suite_targets(reports)))

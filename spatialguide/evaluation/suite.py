@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 from rich.console import Console
 
 from spatialguide.config import GuideConfig, make_config, patched
+from spatialguide.errors import ConfigError
 from spatialguide.evaluation.benchmark import Task, run_benchmark
 from spatialguide.evaluation.fidelity import FRECHET_RATIO, SATURATION
 from spatialguide.evaluation.report import MethodReport, Report
 from spatialguide.evaluation.study import BASELINE, GUIDED, benchmark_methods
 from spatialguide.evaluation.targets import Target
 from spatialguide.evaluation.uncertainty import LEAST_P, Comparison, Interval
+from spatialguide.evaluation.visor import IMAGES
 
 PAPER = "paper"
 #: Loss plugins written after other papers.
@@ -58,24 +61,27 @@ def rival(name: str) -> GuideConfig:
 
 def run_suite(
     config: GuideConfig, prompts: int, images: int, batch: int, seed: int, folder: Path | None, console: Console
-) -> dict[str, Report]:
-    """Every part's report.
+) -> Iterator[tuple[str, Report]]:
+    """Every part's title and report, as each is done.
 
     Args:
         folder: keeps the runs, each in a folder of its own; the same suite started again goes on where it was.
+
+    Raises:
+        ConfigError: the backend is not the bundled one, whose objects and backdrops the parts speak of.
     """
-    reports = {}
+    if config.backend != "tiny":
+        raise ConfigError(f"the suite is of the bundled model, not of '{config.backend}': take `bench run` for others")
     for title, part in PARTS.items():
         console.print(title, highlight=False)
         methods = benchmark_methods(patched(config, dict(part.settings)), {name: rival(name) for name in part.others})
         place = None if folder is None else folder / title.replace(" ", "_")
         task = Task(part.benchmark, part.options, prompts, images, batch, seed)
-        reports[title] = run_benchmark(methods, task, folder=place, console=console)
-    return reports
+        yield title, run_benchmark(methods, task, folder=place, console=console)
 
 
 def suite_targets(reports: Mapping[str, Report]) -> list[Target]:
-    """What the suite's parts must reach, with 95% intervals.
+    """What the suite's parts must reach; what is measured with 95% intervals, over prompts.
 
     Args:
         reports: from `run_suite`.
@@ -87,9 +93,9 @@ def suite_targets(reports: Mapping[str, Report]) -> list[Target]:
         oa = f"{_oa(guided)}, unguided {_oa(plain)}"
         found.append(Target(f"{title}: OA", ">= unguided OA", oa, guided.scores.oa >= plain.scores.oa))
         if title == "two objects":
-            every, interval = guided.scores.at_least[-1], guided.scores.intervals[-1]
-            name = f"{title}: prompts with all {len(guided.scores.at_least)} images right"
-            found.append(Target(name, ">= 75%", f"{every:.1f}% {_bounds(interval)}", every >= 75))
+            if guided.scores.at_least[IMAGES - 1 :]:
+                four, interval = guided.scores.at_least[IMAGES - 1], guided.scores.intervals[3 + IMAGES - 1]
+                found.append(Target(f"{title}: VISOR_4", ">= 75%", f"{four:.1f}% {_bounds(interval)}", four >= 75))
             found += _rivals(title, reports[title])
             found += _fidelity(title, reports[title])
     found += _rare(reports)
@@ -111,9 +117,12 @@ def _rivals(title: str, report: Report) -> Iterator[Target]:
         against = method.against_guided
         if against is not None:
             # The report has the rival's lead.
-            ahead = Comparison(-against.difference, Interval(-against.interval.high, -against.interval.low), against.p_value)
+            ahead = Comparison(
+                0.0 - against.difference, Interval(-against.interval.high, -against.interval.low), against.p_value
+            )
             p = f"p = {ahead.p_value:.2g}" if ahead.p_value > LEAST_P else f"p ≤ {LEAST_P:g}"
-            measured = f"{ahead.difference:+.1f} {_bounds(ahead.interval, '+.0f')}, {p}"
+            doubt = "" if ahead.interval.low > 0 or ahead.interval.high < 0 else ", not certain"
+            measured = f"{ahead.difference:+.1f} {_bounds(ahead.interval, '+.0f')}, {p}{doubt}"
             yield Target(f"{title}: VISOR_uncond over {method.name}", "> 0", measured, ahead.difference > 0)
 
 
@@ -121,7 +130,9 @@ def _fidelity(title: str, report: Report) -> Iterator[Target]:
     plain, guided, paper = (report.of(name) for name in (BASELINE, GUIDED, PAPER))
     if FRECHET_RATIO in guided.fidelity:
         ratio = guided.fidelity[FRECHET_RATIO]
-        text = f"{ratio.value:.2f} {_bounds(ratio.interval, '.2f')}, paper {paper.fidelity[FRECHET_RATIO].value:.2f}"
+        other = f"paper {paper.fidelity[FRECHET_RATIO].value:.2f}; {guided.scores.images} images"
+        text = f"{ratio.value:.2f} {_bounds(ratio.interval, '.2f')}, {other}"
+        # Few images bring the ratio nearer to 1: the distance's own error is in both.
         yield Target(f"{title}: Frechet distance over unguided", "<= 1.1", text, ratio.value <= 1.1)
     before = plain.fidelity[SATURATION].value
     mine, theirs = (100 * (each.fidelity[SATURATION].value / before - 1) for each in (guided, paper))
@@ -133,9 +144,10 @@ def _rare(reports: Mapping[str, Report]) -> Iterator[Target]:
     # Common pairs lose objects too: guided they are the higher mark.
     least, most = sorted((plain.scores.oa + each.scores.oa) / 2 for each in common)
     measured = f"{_oa(guided)}, halfway {least:.1f}% to {most:.1f}% (common pairs unguided, guided)"
-    yield Target("rare pairs: OA", ">= halfway from unguided to common", measured, guided.scores.oa >= most)
+    reached = guided.scores.oa >= max(most, plain.scores.oa)
+    yield Target("rare pairs: OA", ">= halfway from unguided to common", measured, reached)
     paper = reports["rare pairs"].of(PAPER)
-    times = guided.scores.uncond / paper.scores.uncond if paper.scores.uncond else float("inf")
+    times = guided.scores.uncond / paper.scores.uncond if paper.scores.uncond else math.nan
     measured = f"{_rate(guided)}, paper {_rate(paper)}: {times:.2f} times"
     yield Target("rare pairs: VISOR_uncond", ">= 1.5 times the paper's", measured, times >= 1.5)
 

@@ -103,6 +103,13 @@ def test_a_meter_measures_against_the_plain_images(tmp_path: Path) -> None:
     assert figures[CLIP_SCORE].value == pytest.approx(5)
     assert meter.figures(pairs)[DISTANCE].value == 0
     assert meter.seed_distance() == 0
+    # Over three prompts or more, intervals: of one that is the plain model's, none to speak of.
+    thrice = FidelityMeter(["a"] * 3, [plain[:2], plain[2:], mine[:2]], Features("mean", Mean(), registry, reference))
+    ratio = thrice.figures([plain[:2], plain[2:], mine[:2]])[FRECHET_RATIO]
+    assert (ratio.value, ratio.interval.low, ratio.interval.high) == (1, 1, 1)
+    other = thrice.figures([mine[:2], mine[2:], plain[2:]])
+    for name in (FRECHET, FRECHET_RATIO):
+        assert other[name].interval.low < other[name].value < other[name].interval.high
     bare = FidelityMeter(["ab", "abcd"], pairs, None)
     assert set(bare.figures(pairs)) == {SATURATION}
     assert bare.seed_distance() is None

@@ -8,14 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from spatialguide.config import load_config, make_config
+from spatialguide.errors import ConfigError
 from spatialguide.evaluation import suite
 from spatialguide.evaluation.fidelity import FRECHET_RATIO, SATURATION
 from spatialguide.evaluation.report import MethodReport
 from spatialguide.evaluation.study import BASELINE, GUIDED, Method, read_study
-from spatialguide.evaluation.suite import PARTS, PEERS, Part, rival, suite_targets
+from spatialguide.evaluation.suite import PARTS, PEERS, rival, run_suite, suite_targets
 from spatialguide.evaluation.uncertainty import Comparison, Figure, Interval
 from spatialguide.evaluation.visor import VisorScores
 
@@ -24,7 +26,9 @@ SPREAD = Interval(0, 100)
 
 
 def figures(name: str, oa: float, uncond: float, every: float, frechet: float, saturation: float) -> MethodReport:
-    scores = VisorScores(oa, uncond, 100 * uncond / oa, (100.0, every), 8, (SPREAD,) * 5)
+    # Each interval says which figure it is of: OA, uncond, cond, and prompts with 1 to 4 right images.
+    intervals = tuple(Interval(number, number + 50) for number in range(7))
+    scores = VisorScores(oa, uncond, 100 * uncond / oa, (100.0, 100.0, 100.0, every), 8, intervals)
     fidelity = {FRECHET_RATIO: Figure(frechet, SPREAD), SATURATION: Figure(saturation, SPREAD)}
     return MethodReport(name, Method(config=make_config()), scores, None, None, {}, fidelity, 1.0, None)
 
@@ -46,12 +50,19 @@ def test_what_reaches_every_target_and_what_reaches_none() -> None:
     ahead, four = (target for target in good if target.name.endswith("over paper"))
     assert four.name == "four objects: VISOR_uncond over paper"
     assert ahead.measured == "+30.0 (+20 to +40), p = 0.01"
+    measured = {target.name: target.measured for target in good}
+    assert measured["two objects: VISOR_uncond"] == "90.0% (1 to 51), unguided 50.0% (1 to 51)"
+    assert measured["two objects: OA"] == "95.0% (0 to 50), unguided 90.0% (0 to 50)"
+    assert measured["two objects: VISOR_4"] == "75.0% (6 to 56)"
+    assert measured["two objects: Frechet distance over unguided"] == "1.10 (0.00 to 100.00), paper 1.80; 8 images"
+    assert measured["two objects: change of saturation"] == "+4.5%, paper -25.0%"
     (rare,) = (target for target in good if target.wanted.startswith(">= 1.5"))
     assert rare.measured.endswith("1.50 times")
 
     behind = replace(paper, against_guided=Comparison(0.0, Interval(-2, 2), 1.0))
     bad = suite_targets(reports(figures(GUIDED, 89, 49, 74, 1.11, 18.9), behind))
     assert [target.name for target in bad if target.reached] == []
+    assert any(target.measured == "+0.0 (-2 to +2), p = 1, not certain" for target in bad)
 
 
 def test_rare_pairs_are_held_to_the_higher_mark() -> None:
@@ -94,6 +105,13 @@ def test_a_suite_of_one_part_prints_it_and_its_targets(tmp_path: Path, monkeypat
     assert (tmp_path / "two_objects_in_96x80" / "report.html").is_file()
 
 
-def test_every_part_names_a_setting_of_its_own() -> None:
+def test_every_part_is_another_run_and_has_its_targets() -> None:
     assert len({(part.benchmark, str(part.options), str(part.settings)) for part in PARTS.values()}) == len(PARTS)
-    assert all(isinstance(part, Part) for part in PARTS.values())
+    paper = replace(figures("paper", 90, 60, 40, 1.8, 15), against_guided=Comparison(-30.0, Interval(-40, -20), 0.01))
+    named = {target.name.split(":")[0] for target in suite_targets(reports(figures(GUIDED, 95, 90, 75, 1.1, 20.9), paper))}
+    assert named == set(PARTS) - {"common pairs"}  # to which rare ones are compared
+
+
+def test_the_suite_is_of_the_bundled_model() -> None:
+    with pytest.raises(ConfigError, match="of the bundled model, not of 'sd15'"):
+        next(run_suite(make_config(backend="sd15"), 4, 1, 1, 0, None, Console()))
