@@ -186,7 +186,7 @@ def test_sweep_ablation_and_report_write_their_pages(tmp_path: Path) -> None:
     done = run(app, ["bench", "ablate", "--grids", "levels", *QUICK, "--out", str(ablation), "--json"])
     figures = json.loads(done.stdout)
     assert {"unguided", "guided", "levels: coarse", "levels: mid", "levels: coarse + mid"} == set(figures["methods"])
-    assert set(figures["methods"]["guided"]["fidelity"]) == {"saturation", "distance", "Frechet"}
+    assert set(figures["methods"]["guided"]["fidelity"]) == {"saturation", "distance", "Frechet", "Frechet ratio"}
     (ablation / "report.html").unlink()
     done = run(app, ["bench", "report", str(ablation), "--features", "none"])
     assert done.exit_code == 0, done.output
