@@ -447,7 +447,7 @@ class SpatialGuide:
 
         return {
             "spatialguide": version("spatialguide"),
-            "versions": versions(self._distributions(scene)),
+            "versions": versions(self.distributions(edge.predicate for edge in scene.relations)),
             "prompt": scene.prompt,
             "seed": seed,
             "guided": guided,
@@ -457,10 +457,10 @@ class SpatialGuide:
             "config": self.config.model_dump(mode="json"),
         }
 
-    def _distributions(self, scene: Scene) -> set[str]:
-        """Of the plugins that had a part in an image of this scene."""
+    def distributions(self, predicates: Iterable[str]) -> set[str]:
+        """Of the plugins that have a part in images of scenes with these relations."""
         used = {("backends", self.config.backend), ("parsers", self.config.parser)}
-        used |= {("losses", name) for name in self.losses} | {("relations", edge.predicate) for edge in scene.relations}
+        used |= {("losses", name) for name in self.losses} | {("relations", name) for name in predicates}
         # What is not installed had no part: an unguided image needs no terms.
         return {item.distribution for item in self.registry if (item.kind, item.name) in used}
 

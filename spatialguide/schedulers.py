@@ -43,8 +43,8 @@ def scheduler_class(name: str, options: Iterable[str]) -> Any:
     import diffusers
     from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 
-    known = [scheduler.name for scheduler in KarrasDiffusionSchedulers] + ["LCMScheduler", "DDIMInverseScheduler"]
-    known = [each for each in known if each != _SEEDLESS]
+    known = [each.name for each in KarrasDiffusionSchedulers if each.name != _SEEDLESS]
+    known += ["LCMScheduler", "DDIMInverseScheduler"]
     full = name if name.endswith("Scheduler") else f"{name}Scheduler"
     if full == _SEEDLESS:
         raise ConfigError(f"{full} draws its noise without the seed: take DPMSolverMultistepScheduler with sde-dpmsolver++")

@@ -217,14 +217,13 @@ class Attachment:
         clause, element, mark = self._clause, self._elements[at], _mark(self._elements[at])
         places, end = self._ground_places(at, mark)
         if not places and self._is_shared(at):
-            if not clause.denied or mark.limited:
-                clause.sharing.append(element)
-                return at + 2
-            self._deny(element)
-            if self._elements[at + 1].text == "but":  # "not above but below a dog"
-                clause.figure = clause.subject
+            if clause.denied and not mark.limited:
+                self._deny(element)
+                clause.denied = self._elements[at + 1].text != "but"
+                if not clause.denied:  # "not above but below a dog"
+                    clause.figure = clause.subject
             else:
-                clause.denied = True
+                clause.sharing.append(element)
             return at + 2
         if not places and mark.kind == "relation" and self._kind(at + 1) == "relative":
             return self._ask(at)
@@ -233,11 +232,11 @@ class Attachment:
         figures = self._without_grounds(figures, places)
         clause.opening, clause.before = False, "link"
         denied, clause.denied, clause.refused = clause.denied and not mark.limited, False, False
-        if places and denied and self._elements[places[0]].kind == "reciprocal":
-            self._deny(element)
-            return end
         if places and self._elements[places[0]].kind == "reciprocal":
-            self._findings.reciprocate(element, mark, figures)
+            if denied:
+                self._deny(element)
+            else:
+                self._findings.reciprocate(element, mark, figures)
             return end
         grounds = self._grounds(places, mark, figures, waits)
         if not grounds and len(figures) > 1 and self._by_pronoun(places, mark):

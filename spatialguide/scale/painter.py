@@ -122,8 +122,7 @@ class Painter:
                     raise parsed.problem
                 assert parsed.scene is not None
                 config = self._config_of(request)
-                guided = SpatialGuide(config, registry=self.guide.registry).guides(parsed.scene)
-                each = Ready(request, parsed.scene, config, guided)
+                each = Ready(request, parsed.scene, config, self._guide_of(config).guides(parsed.scene))
                 each.like  # noqa: B018 - what cannot be written down fails here, as this request's fault
                 ready.append(each)
             except Exception as error:  # a plugin or a configuration may raise anything
@@ -156,9 +155,7 @@ class Painter:
         began = time.perf_counter()
         # Shapes that never vary: an image's numbers do not depend on how many others are drawn with it.
         full = [*batch, *[batch[-1]] * (self._batch - len(batch))]
-        config = batch[0].config
-        guide = self.guide if config == self._config else self.guide.with_config(config)
-        result = guide(
+        result = self._guide_of(batch[0].config)(
             [each.scene.prompt for each in full],
             scene=[each.scene for each in full],
             seed=[each.request.seed for each in full],
@@ -180,6 +177,9 @@ class Painter:
             )
             drawn.append(Drawn(outcome, self._encoder.submit(png_bytes, result.images[number], metadata)))
         return drawn
+
+    def _guide_of(self, config: GuideConfig) -> SpatialGuide:
+        return self.guide if config == self._config else self.guide.with_config(config)
 
     def _config_of(self, request: Request) -> GuideConfig:
         if not request.config:

@@ -61,13 +61,7 @@ class Batch:
     def installed(self) -> dict[str, str]:
         """Versions of the libraries, and of the plugins that the run may ask."""
         guide = SpatialGuide(self.config)
-        used = {
-            ("backends", self.config.backend),
-            ("parsers", self.config.parser),
-            *(("losses", name) for name in guide.losses),
-        }
-        asked = (item for item in guide.registry if item.kind == "relations" or (item.kind, item.name) in used)
-        return versions({item.distribution for item in asked})
+        return versions(guide.distributions(guide.registry.relations()))
 
     @property
     def manifest(self) -> dict[str, Any]:

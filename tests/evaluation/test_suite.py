@@ -69,9 +69,9 @@ def test_rare_pairs_are_held_to_the_higher_mark() -> None:
     """Rare pairs 80 unguided; common ones 90 unguided and 100 guided: halfway is 85 to 90."""
 
     def rare(oa: float) -> Any:
-        found = reports(figures(GUIDED, oa, oa, oa, 1, 20), replace(figures("paper", 80, 50, 40, 1, 20)))
-        found["rare pairs"] = report(figures(GUIDED, oa, oa, oa, 1, 20), figures("paper", 80, 50, 40, 1, 20),
-                                     plain=figures(BASELINE, 80, 40, 10, 1, 20))  # fmt: skip
+        guided, paper = figures(GUIDED, oa, oa, oa, 1, 20), figures("paper", 80, 50, 40, 1, 20)
+        found = reports(guided, paper)
+        found["rare pairs"] = report(guided, paper, plain=figures(BASELINE, 80, 40, 10, 1, 20))
         found["common pairs"] = report(figures(GUIDED, 100, 100, 100, 1, 20))
         return next(target for target in suite_targets(found) if target.name == "rare pairs: OA")
 

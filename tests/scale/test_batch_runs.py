@@ -45,6 +45,12 @@ def batch(tmp_path: Path) -> Batch:
     return Batch(source, str(tmp_path / "out"), make_config(steps=2), batch=2, unit=2)
 
 
+def worker_settings(batch: Batch, out: str, ledger: Any) -> tuple[Any, ...]:
+    """Of one of Ray's workers, as the engine gives them."""
+    config = batch.config.model_dump_json(exclude_unset=True)
+    return config, batch.batch, out, "images", None, ledger, 1, batch.installed
+
+
 def rows(batch: Batch) -> list[dict[str, Any]]:
     return list(Store(batch.out, batch.layout).rows())
 
@@ -222,16 +228,7 @@ def test_a_worker_that_dies_with_a_request_costs_that_request_alone(
 
     monkeypatch.setattr(Painter, "paint", deadly)
     ledger, store = Ledger(), Store(str(tmp_path / "out"))
-    settings = (
-        batch.config.model_dump_json(exclude_unset=True),
-        batch.batch,
-        str(tmp_path / "out"),
-        "images",
-        None,
-        ledger,
-        1,
-        batch.installed,
-    )
+    settings = worker_settings(batch, str(tmp_path / "out"), ledger)
     (unit,) = read_units(batch.source, 5)
     deaths = 0
     with store.opened({}):
@@ -271,16 +268,7 @@ def test_several_deadly_requests_of_a_unit_are_remembered(
         raise SystemExit
 
     monkeypatch.setattr(Painter, "paint", deadly)
-    settings = (
-        batch.config.model_dump_json(exclude_unset=True),
-        batch.batch,
-        batch.out,
-        "images",
-        None,
-        Ledger(),
-        1,
-        batch.installed,
-    )
+    settings = worker_settings(batch, batch.out, Ledger())
     (unit,) = read_units(batch.source, 5)
     worker, deaths = RayPainter(*settings), 0
     with Store(batch.out).opened({}):
@@ -303,16 +291,7 @@ def test_a_unit_that_kills_whoever_writes_it_ends_the_run(batch: Batch, monkeypa
 
     monkeypatch.setattr(Painter, "paint", lambda self, prepared: [])
     monkeypatch.setattr(Store, "commit", deadly)
-    settings = (
-        batch.config.model_dump_json(exclude_unset=True),
-        batch.batch,
-        batch.out,
-        "images",
-        None,
-        Ledger(),
-        1,
-        batch.installed,
-    )
+    settings = worker_settings(batch, batch.out, Ledger())
     worker, unit = RayPainter(*settings), next(read_units(batch.source, 1))
     for _ in range(5):
         with pytest.raises(SystemExit):
