@@ -1,6 +1,6 @@
 """Write the trained parts as the folder that ships: a diffusers pipeline in half precision, and the detector.
 
-python -m training.export --vae runs/vae/vae --unet runs/unet --detector runs/detector
+python -m training.export --vae runs/vae/vae --unet runs/unet --tokenizer runs/tokenizer --detector runs/detector
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
 from training import checkpoint
-from training.scenes import HELD_OUT, NAMES
-from training.train_unet import SCHEDULER_CONFIG, UNET_CONFIG, Denoiser, make_text_encoder
+from training.denoiser import SCHEDULER_CONFIG, UNET_CONFIG, Denoiser, make_text_encoder
+from training.things import COLOURS, HELD_OUT_COLOURS, HELD_OUT_COUNTS, HELD_OUT_PAIRS, THINGS
 
 SHARD_LIMIT = 16 * 2**20
 
 
-def load_pipeline(vae: Path, unet: Path) -> StableDiffusionPipeline:
+def load_pipeline(vae: Path, unet: Path, tokenizer: Path) -> StableDiffusionPipeline:
     """The pipeline with the averaged weights of the checkpoint."""
-    tokenizer = CLIPTokenizer.from_pretrained(unet / "tokenizer")
-    model = Denoiser(make_text_encoder(tokenizer), UNet2DConditionModel(**UNET_CONFIG))
+    words = CLIPTokenizer.from_pretrained(tokenizer)
+    model = Denoiser(make_text_encoder(words), UNet2DConditionModel(**UNET_CONFIG))
     state = checkpoint.load(unet / "checkpoint.pt")
     if state is None:
         raise typer.BadParameter(f"no checkpoint in {unet}")
@@ -34,7 +34,7 @@ def load_pipeline(vae: Path, unet: Path) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
         vae=AutoencoderTiny.from_pretrained(vae),
         text_encoder=model.text_encoder,
-        tokenizer=tokenizer,
+        tokenizer=words,
         unet=model.unet,
         scheduler=DDIMScheduler(**SCHEDULER_CONFIG, set_alpha_to_one=False),
         safety_checker=None,
@@ -43,14 +43,27 @@ def load_pipeline(vae: Path, unet: Path) -> StableDiffusionPipeline:
     )
 
 
+def objects() -> dict[str, object]:
+    """What scenes show, for the detector and the benchmarks: names with their plurals, colours, and what is held out."""
+    return {
+        "names": {thing.name: thing.plural for thing in THINGS},
+        "recoloured": [thing.name for thing in THINGS if thing.recoloured],
+        "colours": list(COLOURS),
+        "held_out": sorted(sorted(pair) for pair in HELD_OUT_PAIRS),
+        "held_out_colours": sorted(HELD_OUT_COLOURS),
+        "held_out_counts": sorted(HELD_OUT_COUNTS),
+    }
+
+
 def export(
     vae: Annotated[Path, typer.Option(help="folder of the autoencoder")],
     unet: Annotated[Path, typer.Option(help="run folder of the denoiser")],
+    tokenizer: Annotated[Path, typer.Option(help="folder of the tokenizer")],
     detector: Annotated[Path | None, typer.Option(help="run folder of the detector")] = None,
     out: Annotated[Path, typer.Option(help="folder that ships")] = Path("plugins/tiny/weights"),
 ) -> None:
     """Export; refuses files that are too large to ship."""
-    pipeline = load_pipeline(vae, unet).to(torch.float16)
+    pipeline = load_pipeline(vae, unet, tokenizer).to(torch.float16)
     folder = out / "pipeline"
     shutil.rmtree(folder, ignore_errors=True)
     pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size="15MB")
@@ -64,9 +77,8 @@ def export(
     config = folder / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     for name in ("vocab.json", "merges.txt"):
-        shutil.copy(unet / "tokenizer" / name, folder / "tokenizer" / name)
-    objects = {"names": NAMES, "held_out": sorted(sorted(pair) for pair in HELD_OUT)}
-    (out / "objects.json").write_text(json.dumps(objects, indent=0) + "\n")
+        shutil.copy(tokenizer / name, folder / "tokenizer" / name)
+    (out / "objects.json").write_text(json.dumps(objects(), indent=0) + "\n")
     if detector is not None:
         state = checkpoint.load(detector / "checkpoint.pt")
         if state is None:
