@@ -54,6 +54,10 @@ class GuidanceConfig(BaseModel):
     """Side to which maps are resized (anti-aliased) before the statistics, as the paper does; null keeps each layer's own
     resolution."""
 
+    average: Literal["levels", "layers"] = "levels"
+    """Over what terms are means: "levels", each over the layers of its own levels; "layers", all over all observed layers, as
+    InfSplign's code has it, where a term that reads half of the layers counts half."""
+
     settle: bool = True
     """In mode "relative", count each relation only as far as it is from holding with `settle_margin`, so that the correction
     fades out once the scene is right."""
@@ -150,7 +154,8 @@ class GuideConfig(BaseModel):
 
 #: Named starting points. `strong` moves objects that the default leaves where they are, farther from the unguided picture;
 #: `fast` guides with InfSplign's terms alone and stops as soon as the relations hold; `paper` is InfSplign's own set-up (arXiv
-#: 2512.17851): eta 1000 on every step, maps resized to 64x64, DDPM with trailing spacing, 50 steps, CFG 7.5.
+#: 2512.17851): eta 1000 on every step, maps resized to 64x64, terms averaged over all layers, DDPM with trailing spacing, 50
+#: steps; the guidance scale is the backend's usual one, which is InfSplign's: 7.5 for SD, 5.0 for SDXL.
 PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {},
     "strong": {"guidance": {"strength": 3.0, "window": (0.0, 0.6), "settle": False}},
@@ -160,7 +165,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {
         "steps": 50,
-        "guidance_scale": 7.5,
         "scheduler": "DDPMScheduler",
         "scheduler_options": {"timestep_spacing": "trailing"},
         "guidance": {
@@ -168,6 +172,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "strength": 1000.0,
             "window": (0.0, 1.0),
             "map_size": 64,
+            "average": "layers",
             "rescale": False,
             "settle": False,
             "patience": None,

@@ -150,14 +150,23 @@ class Backend(ABC):
     def layers(self, pipeline: Any) -> Layers:
         """Attention layers to observe in the pipeline's denoiser, in which pixels attend to text."""
 
+    def doubts(self, scene: Scene) -> list[str]:
+        """What of a scene the model cannot draw, a line each; by default what its vocabulary lacks. The image is made still."""
+        known = self.vocabulary
+        if known is None:
+            return []
+        unknown = {item.text for item in scene.objects if item.text.lower() not in known}
+        return [f"the model has never seen '{name}'; it draws: {', '.join(known)}" for name in sorted(unknown)]
+
 
 @dataclass(frozen=True)
 class Detection:
-    """One detected object: box is (x0, y0, x1, y1) in pixels, score in [0, 1]."""
+    """One detected object: box is (x0, y0, x1, y1) in pixels, score in [0, 1], colour None where the detector names none."""
 
     label: str
     score: float
     box: tuple[float, float, float, float]
+    colour: str | None = None
 
     @property
     def centroid(self) -> tuple[float, float]:

@@ -260,7 +260,7 @@ class SpatialGuide:
         settings, terms = self.config.guidance, make_terms(self.losses, self.registry)
         if not (guided and any(guiding)):
             settings = settings.model_copy(update={"strength": 0.0})
-        losses = LossSum(terms, self.registry.relations(), settings.map_size, watched=watch)
+        losses = LossSum(terms, self.registry.relations(), settings.map_size, settings.average, watch)
         observed = layers or default_layers(denoiser).first(settings.layers_per_level)
         for _, name in observed:
             find_layer(denoiser, name)
@@ -381,7 +381,8 @@ class SpatialGuide:
         tries = self.config.guidance.best_of if guided else 1
         firsts = _first_seeds(seed, len(prompts) * images_per_prompt, tries)
         scenes = self._reader.scenes(prompts, scene, self.guides if guided else self._could_guide)
-        self._warn_unknown_objects(scenes)
+        for doubt in dict.fromkeys(doubt for each in scenes for doubt in self.backend.doubts(each)):
+            warnings.warn(doubt, ObjectWarning, stacklevel=2)
         pipeline = self.pipeline
         pipeline.set_progress_bar_config(disable=not progress)
         guiding = [guided and self.guides(scene) for scene in scenes for _ in range(images_per_prompt)]
@@ -463,21 +464,6 @@ class SpatialGuide:
         used |= {("losses", name) for name in self.losses} | {("relations", name) for name in predicates}
         # What is not installed had no part: an unguided image needs no terms.
         return {item.distribution for item in self.registry if (item.kind, item.name) in used}
-
-    def unknown_objects(self, scenes: Iterable[Scene]) -> list[str]:
-        """Objects that the backend says it cannot draw; none where it names no vocabulary."""
-        known = self.backend.vocabulary
-        return [] if known is None else sorted({o.text for s in scenes for o in s.objects if o.text.lower() not in known})
-
-    def _warn_unknown_objects(self, scenes: Sequence[Scene]) -> None:
-        unknown = self.unknown_objects(scenes)
-        if unknown:
-            known = ", ".join(self.backend.vocabulary or ())
-            warnings.warn(
-                f"the {self.config.backend} model has never seen: {', '.join(unknown)}. It can draw: {known}",
-                ObjectWarning,
-                stacklevel=3,
-            )
 
 
 def _prompts(given: str | Iterable[str]) -> list[str]:

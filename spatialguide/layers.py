@@ -51,8 +51,8 @@ def decoder_layers(denoiser: nn.Module) -> Layers:
     """Cross-attention layers of a UNet's decoder: the coarsest block that has any is "coarse", the next finer one "mid".
 
     For SD 1.x and 2.x these are up_blocks.1 and up_blocks.2, as in InfSplign. Where the coarsest block has many transformer
-    layers (SDXL's has thirty), the second to fourth of its middle attention serve both levels, as InfSplign has it. So does
-    the only block that has any.
+    layers (SDXL's has thirty), the second of its middle attention is "coarse", the third and fourth are "mid", as in
+    InfSplign's code. The only block that has any serves both levels.
 
     Raises:
         UnsupportedPipelineError: the denoiser has no such layers.
@@ -68,7 +68,8 @@ def decoder_layers(denoiser: nn.Module) -> Layers:
     blocks = sorted(by_block, key=lambda block: int(block.rsplit(".", 1)[1]))
     coarsest = by_block[blocks[0]]
     if len(coarsest) > MANY_LAYERS:
-        return Layers(dict.fromkeys(("coarse", "mid"), _sampled(coarsest)))
+        first, *others = _sampled(coarsest)
+        return Layers({"coarse": (first,), "mid": tuple(others)})
     return Layers({"coarse": tuple(coarsest), "mid": tuple(by_block[blocks[min(1, len(blocks) - 1)]])})
 
 

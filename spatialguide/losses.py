@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
@@ -81,13 +82,14 @@ class LossSum:
     Args:
         terms: from `make_terms`.
         relations: relation plugins by predicate.
-        map_size: see `GuidanceConfig.map_size`.
+        map_size, average: see `GuidanceConfig`.
         watched: whether to keep each object's map for the trace.
     """
 
     terms: tuple[Term, ...]
     relations: Mapping[str, Relation]
     map_size: int | None = None
+    average: Literal["levels", "layers"] = "levels"
     watched: bool = False
     #: Distances in the layout of each structure, found at its first step.
     _layouts: dict[Hashable, list[float]] = field(default_factory=dict)
@@ -124,7 +126,10 @@ class LossSum:
             gaps = self._distances(statistics, scene)
             terms = applying(self.terms, scene)
             values = {term.name: self._value(term, statistics, scene, len(rows)) for term in terms}
-            loss = sum((term.weight * values[term.name] for term in terms), torch.zeros(len(rows), device=sample.device))
+            loss = sum(
+                (self._weight(term, statistics) * values[term.name] for term in terms),
+                torch.zeros(len(rows), device=sample.device),
+            )
             good = torch.stack([value.isfinite() for value in values.values()]).all(dim=0) if values else loss.isfinite()
             # A term that is not finite for one image must not spoil the others.
             total = total + torch.where(good, loss, torch.zeros_like(loss)).sum()
@@ -150,6 +155,11 @@ class LossSum:
             if scene.objects:
                 groups.setdefault(scene.structure if by_structure else scene, []).append(number)
         return list(groups.values())
+
+    def _weight(self, term: Term, statistics: ObjectStatistics) -> float:
+        if self.average == "levels":
+            return term.weight
+        return term.weight * sum(level in term.term.levels for level in statistics.levels) / len(statistics.levels)
 
     def _value(self, term: Term, statistics: ObjectStatistics, scene: Scene, images: int) -> Tensor:
         where = f"loss '{term.name}' of distribution '{term.distribution}'"

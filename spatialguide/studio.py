@@ -357,9 +357,7 @@ def _notes(scene: Scene, guide: SpatialGuide) -> Iterator[str]:
     elif not guide.config.guidance.strength or not guide.losses:
         yield "strength 0 or no loss terms: guidance is off, and both images are the same"
     yield from (f"not guided: {line}" for line in scene.ignored)
-    unknown = guide.unknown_objects([scene])
-    if unknown:
-        yield f"the {guide.config.backend} model has never seen: {', '.join(unknown)}"
+    yield from guide.backend.doubts(scene)
 
 
 def relation_lines(scene: Scene) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import (
@@ -19,6 +22,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from hypothesis import settings
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
@@ -34,6 +38,12 @@ from spatialguide.registry import Registry, default_registry
 from spatialguide_plugins.tiny.backend import WEIGHTS, TinyBackend
 
 torch.set_num_threads(2)
+# Few examples as one works, many before a change lands: HYPOTHESIS_PROFILE=thorough.
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=40)
+settings.register_profile("thorough", derandomize=True, deadline=None, max_examples=200)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+# A quarter of the bundled model's usual picture, at a quarter of the cost: enough for all tests that do not look at it.
+TinyBackend.generation = replace(TinyBackend.generation, width=64, height=64)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
@@ -68,7 +68,6 @@ def test_two_encoders_share_one_token_axis(tokenizer: CLIPTokenizer) -> None:
     assert bind(scene, [Encoding(tokenizer), Encoding(tokenizer)]) == ((2,), (5,))
 
 
-@settings(max_examples=50, derandomize=True, deadline=None)
 @given(before=st.text(max_size=8), between=st.text(max_size=8))
 def test_bound_tokens_always_spell_the_object(tokenizer: CLIPTokenizer, before: str, between: str) -> None:
     prompt = f"{before} cat {between} dog"

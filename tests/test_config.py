@@ -14,6 +14,7 @@ from spatialguide.errors import ConfigError
 from spatialguide.hookspecs import hookimpl
 from spatialguide.losses import make_terms
 from spatialguide.registry import Registry, default_registry
+from spatialguide_plugins.stable_diffusion import FAMILIES
 
 
 def test_keywords_and_yaml_are_the_same(tmp_path: Path) -> None:
@@ -33,7 +34,11 @@ def test_paper_preset_has_the_papers_figures() -> None:
     config = make_config("paper")
     assert (config.guidance.mode, config.guidance.strength, config.guidance.window) == ("paper", 1000.0, (0.0, 1.0))
     assert config.guidance.map_size == 64
-    assert (config.steps, config.scheduler, config.guidance_scale) == (50, "DDPMScheduler", 7.5)
+    assert (config.steps, config.scheduler, config.guidance.average) == (50, "DDPMScheduler", "layers")
+    # The guidance scale is the model's usual one, as in the published code.
+    scales = {name: family.generation.guidance_scale for name, family in FAMILIES.items()}
+    assert config.guidance_scale is None
+    assert (scales["sd15"], scales["sd21"], scales["sdxl"]) == (7.5, 7.5, 5.0)
     assert config.scheduler_options == {"timestep_spacing": "trailing"}
     assert {name: term.weight for name, term in config.losses.items()} == {"alignment": 1, "presence": 1, "balance": 1}
     assert config.losses["alignment"].options["alpha"] == 0.75

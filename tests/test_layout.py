@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spatialguide.errors import ConfigError, SpatialGuideError
@@ -65,7 +65,6 @@ def feasible_scenes(draw: st.DrawFn) -> Scene:
     return scene_of(count, *edges)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(feasible_scenes())
 def test_every_relation_of_a_feasible_scene_holds(scene: Scene) -> None:
     relations = default_registry().relations()

@@ -37,8 +37,11 @@ class Recording:
 
 
 def plain_loss(probabilities: dict[str, list[torch.Tensor]], heads: int, tokens: Any, predicate: str) -> torch.Tensor:
-    """The loss of the conditional sample, the second of the batch; probabilities per level: (batch * heads, pixels, text)."""
-    terms: dict[str, list[torch.Tensor]] = {"alignment": [], "presence": [], "balance": []}
+    """The loss of the conditional sample, the second of the batch; probabilities per level: (batch * heads, pixels, text).
+
+    A mean over all layers at once: each has the spatial term, and presence or balance by its level.
+    """
+    every: list[torch.Tensor] = []
     grid = torch.linspace(0, 1, 64)
     for level, layers in probabilities.items():
         for whole in layers:
@@ -55,12 +58,16 @@ def plain_loss(probabilities: dict[str, list[torch.Tensor]], heads: int, tokens:
                 variances.append((image * squares).sum() / total)
             dx, dy = RELATIONS[predicate]
             distance = (centres[0][0] - centres[1][0]) * dx + (centres[0][1] - centres[1][1]) * dy
-            terms["alignment"].append(functional.gelu(0.75 * (0.25 - distance)))
-            if level == "coarse":
-                terms["presence"].append(variances[0] + variances[1])
-            else:
-                terms["balance"].append((variances[0] - variances[1]).abs())
-    return sum(torch.stack(values).mean() for values in terms.values())
+            other = variances[0] + variances[1] if level == "coarse" else (variances[0] - variances[1]).abs()
+            every.append(functional.gelu(0.75 * (0.25 - distance)) + other)
+    return torch.stack(every).mean()
+
+
+def test_sdxl_has_presence_at_one_layer_and_balance_at_two(tokenizer: Any) -> None:
+    levels = decoder_layers(make_sdxl(tokenizer).unet).levels
+    assert [len(levels["coarse"]), len(levels["mid"])] == [1, 2]
+    numbers = [int(name.split(".")[5]) for name in (*levels["coarse"], *levels["mid"])]
+    assert numbers == [1, 2, 3]
 
 
 @pytest.mark.parametrize("predicate", RELATIONS)
@@ -85,7 +92,9 @@ def test_loss_and_gradient_are_the_papers(tokenizer: Any, kind: str, predicate: 
 
     unet.set_attn_processor(usual)
     guide = SpatialGuide(preset="paper")
-    losses = LossSum(make_terms(guide.config.losses, guide.registry), guide.registry.relations(), map_size=64)
+    losses = LossSum(
+        make_terms(guide.config.losses, guide.registry), guide.registry.relations(), 64, guide.config.guidance.average
+    )
     ours = sample.clone().requires_grad_()
     conditional = {name: value[1:] for name, value in added.items()} if added else None
     with AttentionObserver(unet, layers) as observer:

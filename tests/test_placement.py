@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_layout import feasible_scenes, scene_of
 
@@ -21,7 +21,6 @@ def centres_of(found: torch.Tensor) -> torch.Tensor:
     return (found[..., :2] + found[..., 2:]) / 2
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(feasible_scenes(), st.integers(0, 2**16))
 def test_relations_hold_wherever_the_objects_are(scene: Scene, seed: int) -> None:
     relations = default_registry().relations()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spatialguide.errors import UnsupportedPipelineError
@@ -35,7 +35,6 @@ def test_an_empty_map_has_finite_moments_and_gradients() -> None:
     assert gradient.isfinite().all()
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
 @given(height=st.integers(2, 9), width=st.integers(2, 9), seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
 def test_moments_stay_in_the_image_and_ignore_scale(height: int, width: int, seed: int, scale: float) -> None:
     maps = torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) + 1e-3
@@ -46,7 +45,6 @@ def test_moments_stay_in_the_image_and_ignore_scale(height: int, width: int, see
     assert torch.allclose(centroid, scaled, atol=1e-4)
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_mirroring_the_map_mirrors_the_centroid(seed: int) -> None:
     maps = torch.rand(6, 7, generator=torch.Generator().manual_seed(seed))

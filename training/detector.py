@@ -18,11 +18,11 @@ from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spatialguide_plugins.tiny.network import STRIDE, CentreNet, cell_centres
 from training import checkpoint
 from training.autoencoder import HELD_OUT_SEED
 from training.glyphs import GLYPHS
 from training.muon import Trainer, warm_cosine
-from training.network import STRIDE, CentreNet, cell_centres
 from training.paint import load_bank, paint, visible_boxes
 from training.plans import make_plans
 from training.things import COLOURS, NAMES
@@ -48,7 +48,7 @@ class Targets:
         return boxes.float(), self.thing[look], self.colour[look], full
 
     def maps(self, plans: Plans) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Heat (scenes, names, h, w), sides (scenes, 4, h, w) in cells, colours (scenes, h, w) and the cells that have a box."""
+        """Heat (scenes, names, h, w), sides (scenes, 4, h, w) in cells, colours (scenes, h, w) and which cells have a box."""
         boxes, names, colours, full = self(plans)
         centres = cell_centres(SIDE, SIDE).to(boxes.device)
         middle = (boxes[..., :2] + boxes[..., 2:]) / 2

@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 
 from training import checkpoint
 from training.denoiser import SCHEDULER_CONFIG, UNET_CONFIG, Denoiser, make_text_encoder
-from training.things import COLOURS, HELD_OUT_COLOURS, HELD_OUT_COUNTS, HELD_OUT_PAIRS, THINGS
+from training.things import COLOURS, HELD_OUT_COLOURS, HELD_OUT_COUNTS, HELD_OUT_PAIRS, MOST, NEAR, THINGS
 
 SHARD_LIMIT = 16 * 2**20
 
@@ -44,11 +44,17 @@ def load_pipeline(vae: Path, unet: Path, tokenizer: Path) -> StableDiffusionPipe
 
 
 def objects() -> dict[str, object]:
-    """What scenes show, for the detector and the benchmarks: names with their plurals, colours, and what is held out."""
+    """What scenes show, for the backend, the detector and the benchmarks.
+
+    names: with their plurals. recoloured: what comes in all colours. most: how many of a kind. near: common words for other
+    things, and what is drawn that is nearest. held_out: pairs, colours and counts that no scene shows.
+    """
     return {
         "names": {thing.name: thing.plural for thing in THINGS},
         "recoloured": [thing.name for thing in THINGS if thing.recoloured],
         "colours": list(COLOURS),
+        "most": MOST,
+        "near": NEAR,
         "held_out": sorted(sorted(pair) for pair in HELD_OUT_PAIRS),
         "held_out_colours": sorted(HELD_OUT_COLOURS),
         "held_out_counts": sorted(HELD_OUT_COUNTS),

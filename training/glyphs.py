@@ -54,7 +54,7 @@ def _ramp(values: np.ndarray, start: float, end: float) -> np.ndarray:
 
 
 def paint_mask(picture: np.ndarray) -> np.ndarray:
-    """Which pixels are the thing's paint, (SIDE, SIDE) in [0, 1]: those of its commonest hue, or its greys if it has few hues."""
+    """Which pixels are the thing's paint, (SIDE, SIDE) in [0, 1]: its commonest hue, or its greys if it has few hues."""
     hue, saturation, value = np.moveaxis(np.asarray(Image.fromarray(picture[..., :3]).convert("HSV"), dtype=np.float64), -1, 0)
     alpha, saturation, value, hue = picture[..., 3] / 255, saturation / 255, value / 255, hue / 255
     vivid = alpha * _ramp(saturation, 0.2, 0.45) * _ramp(value, 0.1, 0.3)

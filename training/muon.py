@@ -43,8 +43,8 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 class Trainer:
     """A model, a copy of it to compute with, and its optimizer.
 
-    On a GPU the copy is in bfloat16 and a step is recorded as a CUDA graph: so small a model would wait for launches most of the
-    time. On a CPU the copy is the model.
+    On a GPU the copy is in bfloat16 and a step is recorded as a CUDA graph: so small a model would wait for launches most of
+    the time. On a CPU the copy is the model.
 
     Args:
         model: float32, on its device.

@@ -46,7 +46,9 @@ def _backgrounds(numbers: Tensor) -> Tensor:
     """(scenes, 3, IMAGE_SIZE, IMAGE_SIZE)."""
     axis = torch.linspace(-0.5, 0.5, IMAGE_SIZE, device=numbers.device)
     first, second, graded, across, down = (numbers[:, a:b] for a, b in ((0, 3), (3, 6), (6, 7), (7, 8), (8, 9)))
-    ramp = (0.5 + across[..., None] * axis[None, None, :] + down[..., None] * axis[None, :, None]).clamp(0, 1) * graded[..., None]
+    ramp = (0.5 + across[..., None] * axis[None, None, :] + down[..., None] * axis[None, :, None]).clamp(0, 1) * graded[
+        ..., None
+    ]
     texture = numbers[:, 9:].reshape(-1, 1, TEXTURE, TEXTURE)
     texture = functional.interpolate(texture, (IMAGE_SIZE, IMAGE_SIZE), mode="bicubic", align_corners=True)
     return torch.lerp(first[..., None, None], second[..., None, None], ramp[:, None]) + texture

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from training.glyphs import GLYPHS
-from training.things import COLOURS, HELD_OUT_COLOURS, HELD_OUT_COUNTS, HELD_OUT_PAIRS, NAMES, SETS, THINGS
+from training.things import COLOURS, HELD_OUT_COLOURS, HELD_OUT_COUNTS, HELD_OUT_PAIRS, MOST, NAMES, SETS, THINGS
 
 IMAGE_SIZE = 128
 #: Sides of a thing in pixels: a fifth to half of the picture's.
@@ -29,17 +29,29 @@ KINDS_PROBABILITIES = (0.2, 0.42, 0.22, 0.1, 0.06)
 SIZES_BY_NUMBER = ((2, 5), (2, 5), (1, 4), (1, 3), (0, 2), (0, 2), (0, 1), (0, 1))
 TEXTURE = 6
 
-RELATION_PHRASES = tuple(
-    "to the left of|to the right of|above|below|on the left of|on the right of|left of|right of|next to|near|beside|under|over|"
-    "on top of|in front of|behind|inside|in|on|with|beneath|underneath|close to|far from|around|against|by|sitting on|standing next to|"
-    "sitting to the left of|standing to the right of|to the left side of|at the right of|on the bottom of|on side of|facing".split("|")
+_RELATION_PHRASES = (
+    "to the left of|to the right of|above|below|on the left of|on the right of|left of|right of|next to|near|beside|"
+    "under|over|on top of|in front of|behind|inside|in|on|with|beneath|underneath|close to|far from|around|against|by|"
+    "sitting on|standing next to|sitting to the left of|standing to the right of|to the left side of|at the right of|"
+    "on the bottom of|on side of|facing"
 )
+RELATION_PHRASES = tuple(_RELATION_PHRASES.split("|"))
 COUNT_WORDS = {2: ("two", "2", "a pair of"), 3: ("three", "3"), 4: ("four", "4")}
-_FILLERS = (
-    "big small little large tiny huge cute old new nice beautiful shiny happy lovely pretty funny tall round wooden plastic clean "
-    "bright simple single young"
-).split()
-_PREFIXES = ("a photo of ", "a picture of ", "an image of ", "a drawing of ", "picture of ", "a scene with ", "there is ", "we see ")
+_FILLER_WORDS = (
+    "big small little large tiny huge cute old new nice beautiful shiny happy lovely pretty funny tall round wooden "
+    "plastic clean bright simple single young"
+)
+_FILLERS = tuple(_FILLER_WORDS.split())
+_PREFIXES = (
+    "a photo of ",
+    "a picture of ",
+    "an image of ",
+    "a drawing of ",
+    "picture of ",
+    "a scene with ",
+    "there is ",
+    "we see ",
+)
 _STYLE_PREFIXES = {"flat": "a flat picture of ", "3d": "a 3d picture of ", "outline": "an outline picture of "}
 
 
@@ -83,7 +95,7 @@ class Plans:
         background = np.stack([scene.background for scene in scenes]).astype(np.float32)
         return cls(slots, background, np.array([scene.outline for scene in scenes]))
 
-    def __getitem__(self, rows: slice) -> Plans:
+    def __getitem__(self, rows: slice | np.ndarray) -> Plans:
         return Plans(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
@@ -128,7 +140,7 @@ def _groups(rng: np.random.Generator, looks: Looks) -> list[_Group]:
     several, left = (0.4 if number == 1 else 0.2), SLOTS
     groups = []
     for place, name in enumerate(_choose(rng, number)):
-        count = int(rng.integers(2, 5)) if _chance(rng, several) else 1
+        count = int(rng.integers(2, MOST + 1)) if _chance(rng, several) else 1
         if (count, name) in HELD_OUT_COUNTS or count > left - (number - place - 1):
             count = 1
         left -= count

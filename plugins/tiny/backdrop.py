@@ -16,7 +16,7 @@ class BackdropPipeline(StableDiffusionImg2ImgPipeline):  # type: ignore[misc]
     noise = 0.9
 
     @wraps(StableDiffusionImg2ImgPipeline.__call__)
-    def __call__(self, prompt: Any, *, width: int = 64, height: int = 64, num_inference_steps: int = 20, **rest: Any) -> Any:
+    def __call__(self, prompt: Any, *, width: int = 128, height: int = 128, num_inference_steps: int = 20, **rest: Any) -> Any:
         """As the parent's, with the picture of the given size in place of one that the caller brings."""
         image = Image.new("RGB", (width, height), self.backdrop)
         noise = max(self.noise, 1 / num_inference_steps)  # at least one step

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from difflib import get_close_matches
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,14 +15,32 @@ from PIL import ImageColor
 
 from spatialguide.contracts import Backend, Generation, Layers
 from spatialguide.errors import ConfigError
+from spatialguide.scene import Scene, SceneObject
 
 WEIGHTS = Path(str(files("spatialguide_plugins.tiny"))) / "weights"
 
 
+@cache
 def objects() -> dict[str, Any]:
-    """What the training scenes show. names: of all objects."""
+    """What the training scenes show, and what they hold out (`training/things.py`). names: singular to plural."""
     found: dict[str, Any] = json.loads((WEIGHTS / "objects.json").read_text(encoding="utf-8"))
     return found
+
+
+def _doubts_of(item: SceneObject) -> Iterator[str]:
+    known, name = objects(), item.text.lower()
+    names, colours, most = known["names"], known["colours"], known["most"]
+    if name not in names:
+        nearest = known["near"].get(item.head.lower()) or get_close_matches(name, names, n=2) or sorted(names)
+        yield f"'{name}' is not among the {len(names)} things that the bundled model draws; nearest: {', '.join(nearest)}"
+    for word in map(str.lower, item.attributes):
+        if word in colours and name in names and name not in known["recoloured"]:
+            yield f"the bundled model draws '{name}' in its own colours alone, not in {word}"
+        elif word not in colours and word in ImageColor.colormap:
+            yield f"'{word}' is not among the colours that the bundled model knows: {', '.join(colours)}"
+    if (item.count or 1) > most:
+        plural = names.get(name, name)
+        yield f"the bundled model has never seen more than {most} of a kind: {item.count} {plural} are too many for it"
 
 
 @contextmanager
@@ -45,7 +64,7 @@ def _loading_quietly() -> Iterator[None]:
 
 
 class TinyBackend(Backend):
-    """A 64x64 latent-diffusion model of emoji scenes (CLIPTextModel, UNet2DConditionModel, AutoencoderTiny).
+    """A 128x128 latent-diffusion model of emoji scenes (CLIPTextModel, UNet2DConditionModel, AutoencoderTiny).
 
     Args:
         backdrop: begin with a picture of this colour under the noise, as image-to-image does: backgrounds that training never
@@ -53,7 +72,7 @@ class TinyBackend(Backend):
         noise: image-to-image's strength, the part of the sampling steps that is run.
     """
 
-    generation: ClassVar[Generation] = Generation(steps=20, guidance_scale=4.0, width=64, height=64)
+    generation: ClassVar[Generation] = Generation(steps=20, guidance_scale=4.0, width=128, height=128)
 
     def __init__(self, backdrop: str | None = None, noise: float = 0.9) -> None:
         if backdrop is not None:
@@ -69,6 +88,10 @@ class TinyBackend(Backend):
     def vocabulary(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the objects in the training scenes."""
         return tuple(objects()["names"])
+
+    def doubts(self, scene: Scene) -> list[str]:
+        """Names, colours and counts that no training scene shows, with the nearest that one does."""
+        return list(dict.fromkeys(line for item in scene.objects for line in _doubts_of(item)))
 
     def load(self) -> Any:
         """The pipeline, in float32 on the CPU."""

@@ -1,4 +1,4 @@
-"""The tiny detector: finds the tiny model's objects in 64x64 images."""
+"""The tiny detector: finds the tiny model's things, and their colours."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor
 
 from spatialguide.contracts import Detection
 from spatialguide_plugins.tiny.backend import WEIGHTS, objects
-from spatialguide_plugins.tiny.network import STRIDE, CentreNet, cell_centres
+from spatialguide_plugins.tiny.network import CentreNet
 
-THRESHOLD = 0.3
+#: Images that are scored at once.
+_AT_ONCE = 32
 
 
 def load_network() -> CentreNet:
     """The shipped network."""
-    network = CentreNet(len(_names()))
+    network = CentreNet(len(objects()["names"]), len(objects()["colours"]))
     state = load_file(WEIGHTS / "detector.safetensors")
     network.load_state_dict({name: value.float() for name, value in state.items()})
     return network.eval()
@@ -31,46 +32,25 @@ def as_tensor(images: Sequence[Image]) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
-def _names() -> list[str]:
-    names: list[str] = objects()["names"]
-    return names
-
-
 class TinyDetector:
-    """A centre-point detector trained on the tiny model's scenes.
+    """A centre-point detector trained on the tiny model's scenes; it finds every instance, so that counts can be checked."""
 
-    Args:
-        network: trained network; the shipped one if not given.
-        names: object names by class index.
-    """
+    def __init__(self) -> None:
+        self._names, self._colours = tuple(objects()["names"]), tuple(objects()["colours"])
+        self._recoloured = set(objects()["recoloured"])
+        self._network = load_network()
 
-    def __init__(self, network: CentreNet | None = None, names: Sequence[str] | None = None) -> None:
-        self.names = tuple(names or _names())
-        self.network = (network or load_network()).eval()
-
-    @torch.no_grad()
     def __call__(self, images: Sequence[Image], labels: Sequence[str]) -> list[list[Detection]]:
-        """Detect the labels it knows; unknown ones are never found."""
-        if not images:
-            return []
-        logits, boxes = self.network(as_tensor(images))
-        scores = logits.sigmoid()
-        # A cell counts when it is the best of its neighbourhood over all classes.
-        best = scores.amax(dim=1, keepdim=True)
-        peaks = best == torch.nn.functional.max_pool2d(best, 3, stride=1, padding=1)
-        centres = cell_centres(*scores.shape[-2:])
-        boxes = boxes.clamp_min(0.1)
-        corners = torch.cat([centres - boxes[:, :2] * STRIDE, centres + boxes[:, 2:] * STRIDE], dim=1)
-        wanted = set(labels)
-        found: list[list[Detection]] = []
-        for number in range(len(images)):
-            rows = torch.nonzero(peaks[number, 0] & (best[number, 0] > THRESHOLD)).tolist()
-            detections = []
-            for y, x in rows:
-                index = int(scores[number, :, y, x].argmax())
-                if self.names[index] in wanted:
-                    x0, y0, x1, y1 = corners[number, :, y, x].tolist()
-                    box = (max(0.0, x0), max(0.0, y0), min(x1, images[number].width), min(y1, images[number].height))
-                    detections.append(Detection(self.names[index], float(scores[number, index, y, x]), box))
-            found.append(sorted(detections, key=lambda d: -d.score))
+        """Detect the labels it knows; unknown ones are never found. A colour is given for things that come in several."""
+        wanted, found = set(labels), []
+        for start in range(0, len(images), _AT_ONCE):
+            for listed in self._network.detect(as_tensor(images[start : start + _AT_ONCE])):
+                named = [(self._names[number], score, tint, box) for number, score, tint, box in listed]
+                found.append(
+                    [
+                        Detection(name, score, box, self._colours[tint] if name in self._recoloured else None)
+                        for name, score, tint, box in named
+                        if name in wanted
+                    ]
+                )
         return found

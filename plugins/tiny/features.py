@@ -18,9 +18,9 @@ REFERENCE = WEIGHTS / "reference.safetensors"
 
 
 class TinyFeatures(FeatureExtractor):
-    """Maps of the detector's stem, middle and last block; the embedding is the last one's mean over space.
+    """Maps of the detector's stem, coarse blocks and last block; the embedding is the last one's mean over space.
 
-    The reference is held-out synthetic scenes with two objects (`training/make_reference.py`). Each of the 96 numbers of an
+    The reference is held-out synthetic scenes with two objects (`training/held_out.py`). Each of the 128 numbers of an
     embedding is in units of its standard deviation over them.
     """
 
@@ -34,13 +34,13 @@ class TinyFeatures(FeatureExtractor):
 
     @torch.no_grad()
     def maps(self, images: Sequence[Image]) -> list[Tensor]:
-        """(images, 96, height / 4, width / 4) each."""
+        """(images, width, h, w) each."""
         return self._network.features(as_tensor(images))
 
     def embed(self, images: Sequence[Image]) -> Tensor:
-        """(images, 96)."""
+        """(images, 128)."""
         return super().embed(images).double() / self._scenes.std(dim=0)
 
     def reference(self) -> Tensor:
-        """(scenes, 96)."""
+        """(scenes, 128)."""
         return self._scenes / self._scenes.std(dim=0)

@@ -139,7 +139,9 @@ class _Bench:
         shape = (images, self._unet.config.in_channels, architecture.side, architecture.side)
         noise = torch.randn(shape, generator=torch.Generator(device).manual_seed(2), dtype=dtype, device=device)
         self._sample, self._timestep = noise.repeat(2, 1, 1, 1), torch.tensor(500.0, device=device)
-        self._losses = LossSum(make_terms(config.losses, registry), registry.relations(), config.guidance.map_size)
+        self._losses = LossSum(
+            make_terms(config.losses, registry), registry.relations(), config.guidance.map_size, config.guidance.average
+        )
         scheduler = SimpleNamespace(
             timesteps=self._timestep[None].cpu(),
             config={"prediction_type": architecture.prediction},

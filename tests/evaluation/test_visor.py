@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spatialguide.contracts import Detection
@@ -61,7 +61,6 @@ def test_cond_is_nan_without_detections_and_no_images_is_an_error() -> None:
         visor_scores([])
 
 
-@settings(max_examples=50, derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_figures_are_consistent(rows: list[tuple[int, bool, bool]]) -> None:
     scores = visor_scores([Outcome(p, d, d and c) for p, d, c in rows])

@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
 import spacy.util
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spatialguide.contracts import Relation
@@ -65,6 +66,11 @@ THIRD_PARTY: tuple[Relation, ...] = (
 
 def parser_of(relations: Iterable[Relation]) -> SpacyParser:
     return SpacyParser(relations={relation.name: relation for relation in relations})
+
+
+@cache
+def parser_with_third_parties() -> SpacyParser:
+    return parser_of([*BUILT_IN, *THIRD_PARTY])
 
 
 @pytest.fixture(scope="module")
@@ -558,19 +564,16 @@ WORDS = listed(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=25).map(" ".join))
 def test_any_order_of_grammar_words_gives_a_sound_scene(prompt: str) -> None:
-    assert_sound(parser_of([*BUILT_IN, *THIRD_PARTY])(prompt))
+    assert_sound(parser_with_third_parties()(prompt))
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.text(max_size=60).filter(str.strip))
 def test_any_text_gives_a_sound_scene(prompt: str) -> None:
-    assert_sound(parser_of(BUILT_IN)(prompt))
+    assert_sound(parser_with_third_parties()(prompt))
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
 @given(
     st.lists(st.sampled_from(COCO), min_size=2, max_size=2, unique=True),
     st.sampled_from(["a", "A", "the", "two", "some very big"]),
@@ -580,7 +583,7 @@ def test_any_text_gives_a_sound_scene(prompt: str) -> None:
 )
 def test_spans_are_exact_in_any_dress(pair: list[str], lead: str, phrase: str, blank: str, dress: Callable[[str], str]) -> None:
     prompt = blank.join([lead, *pair[0].split(), *phrase.split(), lead, *pair[1].split(), "!"])
-    scene = parser_of(BUILT_IN)(dress(prompt))
+    scene = parser_with_third_parties()(dress(prompt))
     assert_sound(scene)
     assert [(r.subject, r.objects) for r in scene.relations] == [(0, (1,))]
     found = [" ".join(scene.prompt[slice(*o.span)].lower().replace("🐾", " ").split()) for o in scene.objects]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from PIL import Image
 from spatialguide import SpatialGuide
 from spatialguide.config import make_config
 from spatialguide.errors import ConfigError
-from spatialguide.evaluation.prompts import sample_prompts
+from spatialguide.evaluation.prompts import bundled_names, sample_prompts
 from spatialguide.evaluation.visor import score_image, visor_scores
 from spatialguide.registry import Registry
-from spatialguide_plugins.tiny.backend import WEIGHTS, TinyBackend
+from spatialguide_plugins.tiny.backend import WEIGHTS, TinyBackend, objects
 from spatialguide_plugins.tiny.detector import TinyDetector
 
 DATA = Path(__file__).parent.parent / "data"
@@ -34,7 +35,7 @@ def test_the_folder_is_an_ordinary_diffusers_pipeline() -> None:
     pipeline.set_progress_bar_config(disable=True)
     assert {part.dtype for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder)} == {torch.float32}
     image = pipeline("a cat", num_inference_steps=2).images[0]
-    assert image.size == (64, 64)
+    assert image.size == (128, 128)
 
 
 def test_what_ships_is_safetensors_in_half_precision_and_small() -> None:
@@ -42,7 +43,7 @@ def test_what_ships_is_safetensors_in_half_precision_and_small() -> None:
     assert {p.suffix for p in files} <= {".safetensors", ".json", ".txt", ".md"}
     weights = [p for p in files if p.suffix == ".safetensors"]
     assert all(p.stat().st_size < 16 * 2**20 for p in weights)
-    assert sum(p.stat().st_size for p in files) < 40 * 2**20
+    assert sum(p.stat().st_size for p in files) <= 60 * 2**20
     from safetensors import safe_open
 
     for path in weights:
@@ -50,25 +51,56 @@ def test_what_ships_is_safetensors_in_half_precision_and_small() -> None:
             assert all(shard.get_tensor(name).dtype == torch.float16 for name in shard.keys())  # noqa: SIM118
 
 
-def test_at_least_24_names_each_one_token_a_word(tokenizer) -> None:
-    assert len(NAMES) >= 24
-    assert all(len(tokenizer.tokenize(name)) == len(name.split()) for name in NAMES)
+def test_names_plurals_and_colours_are_one_token_a_word(tokenizer) -> None:
+    known = objects()
+    assert len(NAMES) == len(known["names"]) >= 80
+    assert len(set(bundled_names("coco")) & set(NAMES)) >= 60
+    words = [*NAMES, *known["names"].values(), *known["colours"], "two", "three", "four"]
+    assert all(len(tokenizer.tokenize(word)) == len(word.split()) for word in words)
+    assert set(known["recoloured"]) <= set(NAMES)
+    assert all(nearest in NAMES for near in known["near"].values() for nearest in near)
+    assert not set(known["near"]) & set(NAMES)
+
+
+def test_what_ships_of_the_world_is_what_training_shows() -> None:
+    from training import things
+
+    known = objects()
+    assert tuple(known["names"]) == things.NAMES
+    assert {tuple(pair) for pair in known["held_out_colours"]} == things.HELD_OUT_COLOURS
+    assert {tuple(pair) for pair in known["held_out_counts"]} == things.HELD_OUT_COUNTS
+
+
+@pytest.mark.parametrize(
+    ("prompt", "doubts"),
+    [
+        ("a red car to the left of two cats", []),
+        ("a lorry above a cat", ["'lorry' is not among the 98 things that the bundled model draws; nearest: truck, car"]),
+        ("a cat above a giraff", ["'giraff' is not among the 98 things that the bundled model draws; nearest: giraffe"]),
+        ("a purple banana", ["the bundled model draws 'banana' in its own colours alone, not in purple"]),
+        ("a turquoise car", ["'turquoise' is not among the colours that the bundled model knows: red, orange"]),
+        ("five cats", ["the bundled model has never seen more than 4 of a kind: 5 cats are too many for it"]),
+    ],
+)
+def test_what_the_model_does_not_know_is_named_with_the_nearest(prompt: str, doubts: list[str]) -> None:
+    found = TinyBackend().doubts(SpatialGuide().parse(prompt))
+    assert len(found) == len(doubts)
+    assert all(line.startswith(start) for line, start in zip(found, doubts, strict=True))
 
 
 def test_rare_pairs_are_those_that_training_never_showed() -> None:
-    from training.scenes import HELD_OUT
+    from training.things import HELD_OUT_PAIRS
 
     registry = Registry()
     rare, common = (registry.make("benchmarks", name, {}).cases(NAMES, 40, 3) for name in ("rare", "common"))
-    held_out = {frozenset(pair) for pair in HELD_OUT}
     guide = SpatialGuide()
 
     def pairs(cases) -> list[frozenset[str]]:
         return [frozenset(item.text for item in guide.parse(case.prompt).objects) for case in cases]
 
     assert len(rare) == len(common) == 40
-    assert all(pair in held_out for pair in pairs(rare))
-    assert not any(pair in held_out for pair in pairs(common))
+    assert all(pair in HELD_OUT_PAIRS for pair in pairs(rare))
+    assert not any(pair in HELD_OUT_PAIRS for pair in pairs(common))
 
 
 def test_loading_restores_the_libraries_settings() -> None:
@@ -79,17 +111,18 @@ def test_loading_restores_the_libraries_settings() -> None:
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
-def test_detector_on_held_out_scenes(detector: TinyDetector) -> None:
-    """Precision and recall >= 98%; a hit has the right name and its centre within 4 pixels."""
-    with Image.open(DATA / "scenes.png") as sheet:
-        pixels = np.asarray(sheet)
+def held_out_scenes() -> tuple[list[Image.Image], list[list[dict]]]:
     labels = json.loads((DATA / "scenes.json").read_text())
-    columns = pixels.shape[1] // 64
-    images = []
-    for number in range(len(labels)):
-        y, x = (place * 64 for place in divmod(number, columns))
-        images.append(Image.fromarray(pixels[y : y + 64, x : x + 64]))
-    right = found = present = 0
+    with Image.open(DATA / "scenes.png") as sheet:
+        columns = sheet.width // 128
+        corners = [(number % columns * 128, number // columns * 128) for number in range(len(labels))]
+        return [sheet.crop((x, y, x + 128, y + 128)) for x, y in corners], labels
+
+
+def test_detector_on_held_out_scenes(detector: TinyDetector) -> None:
+    """Precision and recall >= 97%, colours >= 95%; a hit has the right name and its centre within 8 pixels, each thing once."""
+    images, labels = held_out_scenes()
+    right = found = present = coloured = hues = 0
     for listed, expected in zip(detector(images, NAMES), labels, strict=True):
         left = list(expected)
         found += len(listed)
@@ -98,25 +131,37 @@ def test_detector_on_held_out_scenes(detector: TinyDetector) -> None:
             for item in left:
                 x0, y0, x1, y1 = item["box"]
                 centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-                if item["name"] == detection.label and np.abs(centre - detection.centroid).max() <= 4:
+                if item["name"] == detection.label and np.abs(centre - detection.centroid).max() <= 8:
                     left.remove(item)
                     right += 1
+                    if item["colour"]:
+                        coloured, hues = coloured + 1, hues + (item["colour"] == detection.colour)
                     break
     assert present > 200
-    assert right / found >= 0.98
-    assert right / present >= 0.98
+    assert coloured > 30
+    assert right / found >= 0.97
+    assert right / present >= 0.97
+    assert hues / coloured >= 0.95
+
+
+def test_detector_finds_every_one_of_a_kind(detector: TinyDetector) -> None:
+    images, labels = held_out_scenes()
+    several = [i for i, items in enumerate(labels) if len(items) > len({item["name"] for item in items})]
+    assert len(several) > 10
+    counts = [Counter(found.label for found in listed) for listed in detector([images[i] for i in several], NAMES)]
+    right = [found == Counter(item["name"] for item in labels[i]) for i, found in zip(several, counts, strict=True)]
+    assert np.mean(right) >= 0.9
 
 
 def test_detector_finds_nothing_where_nothing_is(detector: TinyDetector) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    assert detector([Image.new("RGB", (64, 64), "#d0e0f0"), Image.fromarray(noise)], NAMES) == [[], []]
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    assert detector([Image.new("RGB", (128, 128), "#d0e0f0"), Image.fromarray(noise)], NAMES) == [[], []]
     assert detector([], NAMES) == []
 
 
 def test_detector_knows_only_the_labels_it_was_asked_for(detector: TinyDetector) -> None:
-    with Image.open(DATA / "scenes.png") as sheet:
-        image = sheet.crop((0, 0, 64, 64))
-    names = {item["name"] for item in json.loads((DATA / "scenes.json").read_text())[0]}
+    (image, *_), (labels, *_) = held_out_scenes()
+    names = {item["name"] for item in labels}
     (found,) = detector([image], sorted(names))
     assert {d.label for d in found} == names
     assert detector([image], ["walrus"]) == [[]]
@@ -124,9 +169,9 @@ def test_detector_knows_only_the_labels_it_was_asked_for(detector: TinyDetector)
 
 @pytest.fixture(scope="module")
 def run(detector: TinyDetector, registry: Registry):
-    """Twelve VISOR prompts, two images each, unguided and guided from the same seeds."""
-    guide = SpatialGuide(steps=15)
-    prompts = sample_prompts(NAMES, 12, seed=5)
+    """Eight VISOR prompts, two images each, unguided and guided from the same seeds."""
+    guide = SpatialGuide(steps=12, width=128, height=128)
+    prompts = sample_prompts(NAMES[:24], 8, seed=5)
     scenes = [guide.parse(prompt) for prompt in prompts]
     scores, results = {}, {}
     for guided in (False, True):
@@ -194,12 +239,12 @@ def test_schedulers_by_name(scheduler: str) -> None:
 
 
 def test_a_backdrop_is_guided_like_any_picture() -> None:
-    """The corners keep the colour, which no training scene has; the same hooks guide."""
-    options = {"backend_options": {"backdrop": "navy", "noise": 0.8}, "width": 80}
+    """The corners keep the colour; the same hooks guide."""
+    options = {"backend_options": {"backdrop": "navy", "noise": 0.8}, "width": 160, "height": 128}
     result = SpatialGuide(**options)("a cat to the left of a dog", seed=1)
     (image,) = result.images
-    assert image.size == (80, 64)
-    assert image.getpixel((0, 0))[0] < 0.68 * 255  # the darkest that training has
+    assert image.size == (160, 128)
+    assert image.getpixel((0, 0))[2] > 100 > image.getpixel((0, 0))[0]
     assert len(result.trace.steps) > 0
     with pytest.raises(ConfigError, match="a colour that Pillow knows"):
         TinyBackend(backdrop="nosuchcolour")
