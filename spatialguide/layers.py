@@ -68,8 +68,8 @@ def decoder_layers(denoiser: nn.Module) -> Layers:
     blocks = sorted(by_block, key=lambda block: int(block.rsplit(".", 1)[1]))
     coarsest = by_block[blocks[0]]
     if len(coarsest) > MANY_LAYERS:
-        first, *others = _sampled(coarsest)
-        return Layers({"coarse": (first,), "mid": tuple(others)})
+        sampled = _sampled(coarsest)
+        return Layers({"coarse": sampled[:1], "mid": sampled[1:] or sampled})
     return Layers({"coarse": tuple(coarsest), "mid": tuple(by_block[blocks[min(1, len(blocks) - 1)]])})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,11 @@ settings.register_profile("thorough", derandomize=True, deadline=None, max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 # A quarter of the bundled model's usual picture, at a quarter of the cost: enough for all tests that do not look at it.
 TinyBackend.generation = replace(TinyBackend.generation, width=64, height=64)
+
+
+def heed_interrupts() -> None:
+    """For a child process: a shell starts what runs in the background, and so its children, with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,9 @@ def test_the_correction_is_the_gradient_of_the_loss_times_eta(random_pipeline: S
         late.remove()
     sample, timestep, text = plain_input
     leaf = sample[1:].clone().requires_grad_()
-    losses = LossSum(make_terms(chosen.config.losses, chosen.registry), chosen.registry.relations(), map_size=64)
+    losses = LossSum(
+        make_terms(chosen.config.losses, chosen.registry), chosen.registry.relations(), 64, chosen.config.guidance.average
+    )
     with AttentionObserver(unet, decoder_layers(unet)) as observer:
         unet(leaf, timestep, text[1:])
     scored = losses(observer, [SCENE], [bind(SCENE, [Encoding(random_pipeline.tokenizer)])], leaf)
@@ -774,7 +776,7 @@ def test_patience_leaves_an_image_the_same_whatever_the_others_do(tiny_pipeline:
     for side in ("left_of", "above"):
         scenes = [SCENE, scene_from_triples(PROMPT, [("dog", side, "cat")])]
         with chosen.attach(tiny_pipeline, [PROMPT, PROMPT], scene=scenes) as trace:
-            size = {"num_inference_steps": 10, "width": 64, "height": 64, "guidance_scale": 4.0}
+            size = {"num_inference_steps": 10, "width": 128, "height": 128, "guidance_scale": 4.0}
             generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
             drawn.append(tiny_pipeline([PROMPT, PROMPT], generator=generators, output_type="np", **size).images[0])
         guided.append(len(trace.steps))

@@ -40,7 +40,7 @@ def test_every_step_is_looked_at_and_only_some_are_guided(watched: Result) -> No
     assert [index for index, _ in seen] == [0, 1, 2, 3]
     assert [step.correction_norm > 0 for _, step in seen] == [True, True, False, False]
     maps = np.array(seen[0][1].maps)
-    assert maps.shape == (2, 16, 16)
+    assert maps.shape == (2, 8, 8)
     assert maps.min() >= 0
     assert maps.max() <= 1
 

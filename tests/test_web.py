@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import heed_interrupts
 from PIL import Image
 
 from spatialguide import SpatialGuide
@@ -264,7 +265,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "spatialguide", "serve", "--port", str(port), "--config", "short.yaml"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=folder, preexec_fn=heed_interrupts, **pipes) as server:
         try:
             assert server.stdout is not None
             assert "running" in server.stdout.readline().lower()

@@ -169,7 +169,7 @@ def test_features_are_chosen_by_name_or_by_backend(tmp_path: Path) -> None:
     assert own is not None
     assert own.name == "tiny"
     assert own.reference is not None
-    assert own.reference.shape == (2000, 96)
+    assert own.reference.shape == (2000, 128)
     assert load_features(registry, "sd15", FeatureChoice()) is None
     assert load_features(registry, "tiny", FeatureChoice("none")) is None
     written(tmp_path, ["red", "blue", "green"])

@@ -108,8 +108,8 @@ def scores(folder: Path) -> dict[str, tuple[Any, ...]]:
 
 
 def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "spatialguide", "bench", "run", "visor", "--steps", "4", "--out", str(tmp_path / "killed")]
-    command += ["--prompts", "4", "--images", "1", "--batch", "2"]
+    command = [sys.executable, "-m", "spatialguide", "bench", "run", "visor", "--steps", "6", "--out", str(tmp_path / "killed")]
+    command += ["--prompts", "4", "--images", "1", "--batch", "2", "--set", "width=128", "--set", "height=128"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     rows = tmp_path / "killed" / "rows.jsonl"
     deadline = time.monotonic() + 60
@@ -118,7 +118,7 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert rows.exists()
-    methods = benchmark_methods(make_config(steps=4))
+    methods = benchmark_methods(make_config(steps=6, width=128, height=128))
     resumed = run_benchmark(methods, TASK, folder=tmp_path / "killed")
     alone = run_benchmark(methods, TASK, folder=tmp_path / "alone")
     assert scores(tmp_path / "killed") == scores(tmp_path / "alone")
