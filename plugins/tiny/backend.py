@@ -96,6 +96,7 @@ class TinyBackend(Backend):
     def load(self) -> Any:
         """The pipeline, in float32 on the CPU."""
         with _loading_quietly():
+            import torch
             from diffusers import StableDiffusionPipeline
 
             kind: Any = StableDiffusionPipeline
@@ -106,6 +107,9 @@ class TinyBackend(Backend):
             pipeline = kind.from_pretrained(WEIGHTS / "pipeline", local_files_only=True, use_safetensors=True)
             if self._backdrop is not None:
                 pipeline.backdrop, pipeline.noise = self._backdrop, self._noise
+            # A CPU's convolutions are a tenth faster so, and the autoencoder's a third.
+            pipeline.unet.to(memory_format=torch.channels_last)
+            pipeline.vae.to(memory_format=torch.channels_last)
             return pipeline
 
     def layers(self, pipeline: Any) -> Layers:
