@@ -149,7 +149,8 @@ class GuideConfig(BaseModel):
             "placement": TermConfig(weight=3.0),
         }
     )
-    """Loss terms by name, each with its weight and its own options. Naming them states the whole set."""
+    """Loss terms by name, each with its weight and its own options. Naming them states the whole set; names with a plus, such
+    as +overlap, add to the preset's, or change its options."""
 
 
 #: Named starting points. `strong` moves objects that the default leaves where they are, farther from the unguided picture;
@@ -259,6 +260,10 @@ def _merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     for key, value in extra.items():
         old = merged.get(key)
         plain = value.model_dump() if isinstance(value, BaseModel) else value
+        if key == "losses" and isinstance(plain, dict) and any(name.startswith("+") for name in plain):
+            usual = GuideConfig().model_dump(mode="json")["losses"] if old is None else old
+            merged[key] = _merged(usual, {name.removeprefix("+"): options for name, options in plain.items()})
+            continue
         # Naming the losses states the whole set: a term left out is switched off.
         merged[key] = _merged(old, plain) if isinstance(old, dict) and isinstance(plain, dict) and key != "losses" else plain
     return merged

@@ -78,6 +78,10 @@ class UnguidedWarning(UserWarning):
     """The image is generated without guidance; the message says why."""
 
 
+class MissingTermWarning(UserWarning):
+    """A default loss term is not installed, or a term has no gradient, so that it guides nothing."""
+
+
 class ObjectWarning(UserWarning):
     """An object of the prompt cannot be drawn or told apart by this model."""
 

@@ -19,6 +19,7 @@ from spatialguide.contracts import Backend, Layers
 from spatialguide.errors import (
     BindingError,
     InvalidPluginError,
+    MissingTermWarning,
     ObjectWarning,
     PromptError,
     SpatialGuideError,
@@ -295,13 +296,22 @@ class SpatialGuide:
         except SpatialGuideError:
             return bool(scene.relations)
 
-    @property
+    @cached_property
     def losses(self) -> dict[str, TermConfig]:
-        """The configured terms; of those that nobody asked for by name, the ones that are installed."""
-        if "losses" in self.config.model_fields_set:
-            return self.config.losses
-        known = {name: term for name, term in self.config.losses.items() if name in self.registry.names("losses")}
-        return known or self.config.losses  # whose names are then reported as unknown
+        """The configured terms; of those that nobody asked for by name, the ones that are installed, with a warning.
+
+        Raises:
+            UnknownPluginError: a term that was asked for is not installed, or none of the default's is.
+        """
+        installed = self.registry.names("losses")
+        known = {name: term for name, term in self.config.losses.items() if name in installed}
+        missing = [name for name in self.config.losses if name not in installed]
+        if missing and ("losses" in self.config.model_fields_set or not known):
+            self.registry.get("losses", missing[0])
+        if missing:
+            fault = f"of the default's loss terms {', '.join(missing)} are not installed: guiding with {', '.join(known)}"
+            warnings.warn(fault, MissingTermWarning, stacklevel=2)
+        return known
 
     # --- the configured backend --------------------------------------------------------------------------------------
 
@@ -446,6 +456,8 @@ class SpatialGuide:
     def _metadata(self, scene: Scene, seed: int, guided: bool) -> dict[str, Any]:
         from spatialguide.schedulers import described
 
+        # What was really used, where a default term is not installed.
+        config = self.config.model_copy(update={"losses": self.losses}) if guided else self.config
         return {
             "spatialguide": version("spatialguide"),
             "versions": versions(self.distributions(edge.predicate for edge in scene.relations)),
@@ -455,13 +467,13 @@ class SpatialGuide:
             "settings": self._settings(),
             "scheduler": described(self.pipeline.scheduler),
             "scene": scene.model_dump(mode="json"),
-            "config": self.config.model_dump(mode="json"),
+            "config": config.model_dump(mode="json"),
         }
 
     def distributions(self, predicates: Iterable[str]) -> set[str]:
         """Of the plugins that have a part in images of scenes with these relations."""
         used = {("backends", self.config.backend), ("parsers", self.config.parser)}
-        used |= {("losses", name) for name in self.losses} | {("relations", name) for name in predicates}
+        used |= {("losses", name) for name in self.config.losses} | {("relations", name) for name in predicates}
         # What is not installed had no part: an unguided image needs no terms.
         return {item.distribution for item in self.registry if (item.kind, item.name) in used}
 

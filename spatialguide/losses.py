@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from spatialguide.config import TermConfig, explain
 from spatialguide.contracts import LossTerm, Relation
-from spatialguide.errors import ConfigError, InvalidPluginError, PluginError, SpatialGuideError
+from spatialguide.errors import ConfigError, InvalidPluginError, MissingTermWarning, PluginError, SpatialGuideError
 from spatialguide.layout import layout_distances, together
 from spatialguide.observer import AttentionObserver, Bindings, LayerMaps
 from spatialguide.registry import Registry
@@ -172,6 +173,9 @@ class LossSum:
         if not isinstance(value, Tensor) or value.shape != (images,):
             got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
             raise InvalidPluginError(f"{where} returned {got}; it must return a tensor of shape ({images},)")
+        if statistics.mass.requires_grad and not value.requires_grad and bool(value.any()):
+            fault = f"{where} has no gradient and guides nothing: compute it from the statistics without detach() or item()"
+            warnings.warn(fault, MissingTermWarning, stacklevel=2)
         return value
 
     def _satisfaction(self, statistics: ObjectStatistics, scene: Scene) -> Tensor:

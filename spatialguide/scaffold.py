@@ -18,7 +18,7 @@ from spatialguide.registry import default_registry
 TEMPLATES = resources.files("spatialguide") / "templates"
 #: What can be made, and a command that shows it at work.
 KINDS = {
-    "loss": "spatialguide generate \"a cat to the left of a dog\" --set 'losses={alignment: {}, $name: {}}'",
+    "loss": 'spatialguide generate "a cat to the left of a dog" --set losses.$name={}',
     "relation": 'spatialguide parse "a cat far away from a dog"',
     "parser": 'spatialguide parse "cat > dog" --parser $name',
     "backend": 'spatialguide generate "a cat to the left of a dog" --backend $name',

@@ -354,7 +354,7 @@ class Studio:
 def _notes(scene: Scene, guide: SpatialGuide) -> Iterator[str]:
     if not guide.guides(scene):
         yield "no relation was found, so there is nothing to guide: both images are the same"
-    elif not guide.config.guidance.strength or not guide.losses:
+    elif not guide.config.guidance.strength or not guide.config.losses:
         yield "strength 0 or no loss terms: guidance is off, and both images are the same"
     yield from (f"not guided: {line}" for line in scene.ignored)
     yield from guide.backend.doubts(scene)

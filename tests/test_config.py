@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from spatialguide.config import PRESETS, GuidanceConfig, GuideConfig, load_config, make_config
+from spatialguide.config import PRESETS, GuidanceConfig, GuideConfig, load_config, make_config, patched
 from spatialguide.config_commands import commented, config_schema
 from spatialguide.contracts import LossTerm
 from spatialguide.errors import ConfigError
@@ -160,3 +160,18 @@ def test_presets_are_what_they_are_called() -> None:
     assert strong.losses == balanced.losses
     assert fast.guidance.window[1] < balanced.guidance.window[1]
     assert set(fast.losses) < set(balanced.losses)
+
+
+def test_a_plus_adds_a_term_to_the_presets(tmp_path: Path) -> None:
+    usual, paper = make_config(), make_config("paper")
+    config = make_config(losses={"+overlap": {"weight": 0.5}})
+    assert list(config.losses) == [*usual.losses, "overlap"]
+    assert {name: config.losses[name] for name in usual.losses} == usual.losses
+    assert config.losses["overlap"].weight == 0.5
+    assert list(make_config("paper", losses={"+overlap": {}}).losses) == [*paper.losses, "overlap"]
+    changed = make_config(losses={"+alignment": {"margin": 0.3}}).losses["alignment"].options
+    assert changed == {**usual.losses["alignment"].options, "margin": 0.3}
+    path = tmp_path / "guide.yaml"
+    path.write_text("losses: {+overlap: {}}", encoding="utf-8")
+    assert list(load_config(path).losses) == [*usual.losses, "overlap"]
+    assert list(patched(usual, {"losses.overlap": {}}).losses) == [*usual.losses, "overlap"]

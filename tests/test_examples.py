@@ -48,6 +48,9 @@ def test_plugin_snippets_run_as_written() -> None:
         registry.add(module)
     assert "separation" in registry.names("losses")
     assert "up_left_of" in registry.relations()
+    for prompt in ("a cat in the top left corner", "a cat to the left of a dog"):
+        # A place in the picture is a relation of one object.
+        SpatialGuide(registry=registry, steps=1, losses={"+separation": {}})(prompt)
     scene = SpatialGuide(registry=registry).parse("a ship on the horizon, a gull up and left of the ship")
     assert [scene.sentence(edge) for edge in scene.relations] == ["ship in_region horizon", "gull up_left_of ship"]
     assert registry.get("backends", "dreamshaper")().generation.steps == 30
@@ -79,8 +82,8 @@ def test_the_plugin_pages_packaging_and_configuration_work(tmp_path: Path, monke
     assert registry.origin("losses", "separation").distribution == "my-package"
     (tmp_path / "guide.yaml").write_text(configuration)
     terms = make_terms(SpatialGuide(load_config(tmp_path / "guide.yaml"), registry=registry).losses, registry)
-    assert [(term.name, term.weight) for term in terms] == [("alignment", 1.0), ("separation", 0.5)]
-    assert terms[1].term.distance == 0.3
+    assert [term.name for term in terms] == [*make_config().losses, "separation"]
+    assert (terms[-1].weight, terms[-1].term.distance) == (0.5, 0.3)
 
 
 def test_pipeline_snippet_runs(tiny_pipeline) -> None:

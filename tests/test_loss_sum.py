@@ -13,7 +13,7 @@ from spatialguide import SpatialGuide
 from spatialguide.binding import Encoding, bind
 from spatialguide.config import TermConfig
 from spatialguide.contracts import LossTerm
-from spatialguide.errors import ConfigError, UnknownPluginError
+from spatialguide.errors import ConfigError, MissingTermWarning, UnknownPluginError
 from spatialguide.layers import decoder_layers
 from spatialguide.losses import LossSum, Scored, Term, make_terms
 from spatialguide.observer import AttentionObserver
@@ -203,3 +203,17 @@ def test_what_is_unmet_is_the_length_of_the_relations_shares() -> None:
     assert scored(0.08, reach=0.1).unmet(0.25).item() == pytest.approx(0, abs=1e-6)
     assert scored(-0.2, reach=0.0).unmet(0.25).item() == 1
     assert torch.isnan(scored(float("nan"), 0.3).unmet(0.25)).all()
+
+
+def test_a_loss_without_a_gradient_is_named(random_pipeline: StableDiffusionPipeline, registry: Registry) -> None:
+    class Detached(LossTerm):
+        def __call__(self, statistics: Any, scene: Any, relations: Any) -> Any:
+            return statistics.mass.detach().sum(dim=(1, 2))
+
+    unet = random_pipeline.unet
+    sample = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with AttentionObserver(unet, decoder_layers(unet)) as observer:
+        unet(sample, 500, torch.randn(1, 77, 32, generator=torch.Generator().manual_seed(1)))
+    losses = LossSum((Term("detached", Detached(), 1.0, "their-dist"),), registry.relations())
+    with pytest.warns(MissingTermWarning, match="loss 'detached' of distribution 'their-dist' has no gradient"):
+        losses(observer, [SCENE], [((2, 3), (9,))], sample)

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from spatialguide import DirectionalRelation, LossTerm, SpatialGuide, hookimpl, hookspecs, registry
-from spatialguide.errors import ConfigError, DuplicatePluginError, InvalidPluginError, PluginImportError, UnknownPluginError
+from spatialguide.errors import (
+    ConfigError,
+    DuplicatePluginError,
+    InvalidPluginError,
+    MissingTermWarning,
+    PluginImportError,
+    UnknownPluginError,
+)
 from spatialguide.registry import KINDS, Registry
 from spatialguide_parsers.spacy_english import SpacyParser
 
@@ -195,7 +202,8 @@ def test_a_removed_plugin_file_breaks_nothing_else(monkeypatch: pytest.MonkeyPat
     assert {"alignment", "balance"} <= set(names.names("losses"))
     assert "tiny" not in names.names("backends")
     guide = SpatialGuide(registry=names)
-    assert list(guide.losses) == ["alignment", "balance", "placement"]
+    with pytest.warns(MissingTermWarning, match="presence are not installed: guiding with alignment, balance, placement"):
+        assert list(guide.losses) == ["alignment", "balance", "placement"]
     assert guide.parse("a cat above a dog").relations[0].predicate == "above"
     with pytest.raises(UnknownPluginError, match="no backend is called 'tiny'"):
         guide("a cat above a dog")
