@@ -191,10 +191,11 @@ def parse(
     svg: Annotated[Path | None, typer.Option(help="Draw the scene's graph as SVG.")] = None,
     parser: Annotated[str | None, typer.Option(help="Parser: see `spatialguide plugins`.")] = None,
     config: ConfigOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the objects and relations that a prompt is understood to hold; with --input and --output, of many prompts."""
-    say_warnings(quiet=False)
+    say_warnings(quiet)
     import_spacy_alone()
     if (source is None) != (target is None):
         raise typer.BadParameter("--input and --output belong together: give both, or neither")
@@ -210,7 +211,7 @@ def parse(
         summary = {"output": str(target), "prompts": total, "problems": faults}
         if as_json:
             typer.echo(json.dumps(summary), err=str(target) == files.STDIN)
-        elif str(target) != files.STDIN:
+        elif str(target) != files.STDIN and not quiet:
             out.print(f"[bold]{escape(str(target))}[/]  {total} prompts, {faults} with a problem", highlight=False)
         return
     found = reading.scene_of(guide, prompt, scene)
@@ -219,7 +220,7 @@ def parse(
         files.write_text(svg, scene_svg(found))
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
-    else:
+    elif not quiet:
         reading.print_scene(found, relations, out)
 
 

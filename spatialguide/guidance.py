@@ -132,6 +132,8 @@ class Guidance:
     #: The scheduler's timesteps in the running generation, and those of them that it visits, each once.
     _timesteps: Tensor | None = None
     _visited: Tensor | None = None
+    #: How many of the running call's arguments came by position: third-party patches (ToMe, DeepCache) read them there.
+    _positional: int = 0
     #: What the last guided call added, for a further call at the same timestep.
     _added: Added | None = None
 
@@ -184,12 +186,13 @@ class Guidance:
         call = inspect.signature(type(denoiser).forward).bind(denoiser, *args, **kwargs).arguments
         call.update(call.pop("kwargs", {}))
         del call["self"]
+        self._positional = len(args)
         timestep = float(torch.as_tensor(call["timestep"]).flatten()[0])
         if call.get("skip_layers") is not None:
             added = self._added
             if added is None or added.timestep != timestep or added.refined is None:
                 return None
-            return (), {**call, name: self._moved(call[name], added.refined, timestep)}
+            return self._as_given({**call, name: self._moved(call[name], added.refined, timestep)})
         self._added = None
         visit = self._visit(timestep)
         if visit is None:
@@ -225,7 +228,7 @@ class Guidance:
         observer.__enter__()
         call[name] = call[name].detach().requires_grad_(visit.guided)
         self._pending = Pending(visit, observer, call[name], timestep, half, unconditional, refined)
-        return (), call
+        return self._as_given(call)
 
     def _after(self, called: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """Score the conditional part, and add the correction to both parts."""
@@ -264,9 +267,15 @@ class Guidance:
         """A call of the denoiser that our own hooks let pass."""
         self._nested = True
         try:
-            return called(**{**call, "return_dict": False})
+            args, kwargs = self._as_given({**call, "return_dict": False})
+            return called(*args, **kwargs)
         finally:
             self._nested = False
+
+    def _as_given(self, call: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments by position and by name, as the pipeline gave them; a call has them in the order of the signature."""
+        names = list(call)
+        return tuple(call[name] for name in names[: self._positional]), {name: call[name] for name in names[self._positional :]}
 
     def _refines(self, index: int) -> bool:
         return self.config.refine > 0 and self._visited is not None and index < self.config.refine_until * len(self._visited)

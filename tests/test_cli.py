@@ -118,6 +118,14 @@ def test_parse_shows_the_layout_and_what_was_ignored() -> None:
     assert "ignored: 'in': a setting" in printed
 
 
+def test_parse_can_be_quiet() -> None:
+    prompt = "a cat to the left of a dog, diagonally across from a bus"
+    assert "left_of" in run(app, ["parse", prompt]).stdout
+    done = run(app, ["parse", prompt, "--quiet"])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    assert json.loads(run(app, ["parse", prompt, "--quiet", "--json"]).stdout)["relations"]
+
+
 def test_parse_draws_the_graph(tmp_path: Path) -> None:
     run(app, ["parse", PROMPT, "--svg", str(tmp_path / "scene.svg")])
     assert (tmp_path / "scene.svg").read_text(encoding="utf-8").startswith("<svg")

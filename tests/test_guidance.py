@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -782,3 +783,20 @@ def test_patience_leaves_an_image_the_same_whatever_the_others_do(tiny_pipeline:
         guided.append(len(trace.steps))
     assert guided[0] != guided[1]
     assert (drawn[0] == drawn[1]).all()
+
+
+def test_positional_arguments_stay_positional(random_pipeline: StableDiffusionPipeline) -> None:
+    """Third-party patches read the latents as the first positional argument, as ToMe's hook and DeepCache's wrappers do."""
+    seen: list[torch.Size] = []
+    for attach_first in (False, True):
+        with ExitStack() as patched:
+            if not attach_first:
+                hook = random_pipeline.unet.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+                patched.callback(hook.remove)
+            with SpatialGuide(guidance={"refine": 1}).attach(random_pipeline, PROMPT, scene=SCENE) as trace:
+                if attach_first:
+                    hook = random_pipeline.unet.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+                    patched.callback(hook.remove)
+                draw(random_pipeline)
+        assert trace.steps
+    assert {len(shape) for shape in seen} == {4}

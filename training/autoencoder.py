@@ -60,7 +60,7 @@ def train(
 ) -> None:
     """Train, or go on from the checkpoint in OUT; writes the model folder to OUT/vae.
 
-    minutes: after 100 steps, plan as many as this time allows; the checkpoint keeps the number.
+    minutes: after 120 steps, plan as many as this time allows; the checkpoint keeps the number.
     """
     torch.manual_seed(seed)
     place = torch.device(device)

@@ -216,7 +216,7 @@ def train(
         if (step + 1) % 250 == 0 or finished:
             print(f"step {step + 1}/{steps} loss {torch.stack(losses).mean():.4f} {time.time() - began:.0f}s", flush=True)
             losses = []
-        if finished or time.time() - saved > SAVE_EVERY:
+        if finished or (time.time() - saved > SAVE_EVERY and (minutes == 1e9 or step >= 250)):
             kept = dict(zip(model.state_dict(), average, strict=True))
             checkpoint.save(out / "checkpoint.pt", **trainer.state_dict(), average=kept, step=step + 1, steps=steps)
             saved = time.time()

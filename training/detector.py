@@ -1,4 +1,4 @@
-"""Train the bundled detector on synthetic scenes, half of them as the autoencoder returns them.
+"""Train the bundled detector on synthetic scenes, most of them as the autoencoder returns them.
 
     python -m training.detector runs/detector --vae runs/vae/vae --minutes 0.7
 

@@ -6,6 +6,7 @@ set -euo pipefail
 part=$1 work=$2 out=$3
 words=runs/tokenizer
 export PYTHONUNBUFFERED=1
+mkdir -p "$work" "$out"
 if [ "$part" = first ]; then
     nice python3 -m training.denoiser plan "$work/data" --tokenizer $words --scenes "${SCENES:-500000}" &
     python3 -m training.autoencoder "$work/vae" --minutes "$4"
@@ -13,7 +14,7 @@ if [ "$part" = first ]; then
     wait %1
     python3 -m training.denoiser encode "$work/data" --vae "$work/vae/vae"
     timeout 40 python3 -m training.denoiser train "$work/trial" --data "$work/data" --tokenizer $words --minutes 0.3 || true
-    timeout 25 python3 -m training.detector "$work/trial" --vae "$work/vae/vae" --steps 130 --scenes 10000 || true
+    timeout 25 python3 -m training.detector "$work/trial_detector" --vae "$work/vae/vae" --steps 130 --scenes 10000 || true
 else
     python3 -m training.denoiser train "$work/unet" --data "$work/data" --tokenizer $words --minutes "$4"
     python3 -m training.export --vae "$work/vae/vae" --unet "$work/unet" --tokenizer $words --out "$work/weights"

@@ -49,8 +49,10 @@ def missing(scene: Scene, found: Sequence[Detection], relations: dict) -> str:
     for item in scene.objects:
         wanted = next((word for word in item.attributes if word in colours), None)
         these = [each for each in found if each.label == item.text and wanted in (None, each.colour)]
+        others = [each.colour for each in found if each.label == item.text and wanted not in (None, each.colour)]
         if item.count is not None and len(these) != item.count:
-            return f"{len(these)} of {item.count} {' '.join((*item.attributes, item.text))}"
+            beside = f", beside {' and '.join(map(str, others))}" if others else ""
+            return f"{len(these)} of {item.count} {' '.join((*item.attributes, item.text))}{beside}"
         if not these:
             return f"no {item.text}"
         centres.append(np.mean([each.centroid for each in these], axis=0) / 128)
@@ -131,7 +133,7 @@ class Measure:
 
     def prompts(self) -> None:
         """Prompts that people tried: how many of a few seeds are drawn as asked, and what is wrong with the others."""
-        print("\n| prompt | unguided | guided | what the others lack |\n|---|---|---|---|")
+        print("\n| prompt | unguided | guided | what the other guided ones lack |\n|---|---|---|---|")
         relations = self.guide.registry.relations()
         for prompt in PROMPTS:
             scene, cells, faults = self.guide.parse(prompt), [], Counter[str]()
@@ -144,7 +146,7 @@ class Measure:
 
 
 def measure(
-    images: Annotated[int, typer.Option(help="Of coloured objects; counts take a third of it each.")] = 100,
+    images: Annotated[int, typer.Option(min=3, help="Of coloured objects; counts take a third of it each.")] = 100,
     each: Annotated[int, typer.Option(help="Seeds of every prompt.")] = 4,
 ) -> None:
     """Print everything."""

@@ -166,6 +166,18 @@ NEAR: dict[str, tuple[str, ...]] = {
         ("lamp lantern", "sun, bell"),
         ("stairs", "ladder"),
         ("magazine notebook newspaper", "book"),
+        ("hydrant", "stop sign, traffic light"),
+        ("meter", "clock, traffic light"),
+        ("ski skis snowboard surfboard", "skateboard"),
+        ("bat glove racket", "sports ball"),
+        ("remote", "cell phone, keyboard"),
+        ("microwave oven toaster", "tv, laptop"),
+        ("refrigerator fridge", "suitcase"),
+        ("sink bathtub", "toilet, bowl"),
+        ("drier dryer", "toothbrush, scissors"),
+        ("cloud rain", "umbrella, sun"),
+        ("mountain hill forest", "tree, house"),
+        ("skyscraper tower", "house"),
     )
     for word in words.split()
 }

@@ -1,8 +1,8 @@
 """Scenes in numbers: which things, how many, which colours, where, on what background; and captions that name them.
 
 A scene has one to five kinds of things, of some of them two to four; it is 128 pixels wide. Relation phrases in captions are
-drawn without looking at the scene, so that a model trained on them places things no better than chance. One scene in eight
-lacks one of the things in its caption, as pictures of the web lack things that their captions name.
+drawn without looking at the scene, so that a model trained on them places things no better than chance. One scene of several
+kinds in eight lacks one that is in its caption, as pictures of the web lack things that their captions name.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _STYLE_PREFIXES = {"flat": "a flat picture of ", "3d": "a 3d picture of ", "outl
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing of a scene: what, in which colour of COLOURS (-1: its own), and its square's corner and side in pixels."""
+    """One thing: what, in which colour (place in COLOURS; -1: its own), and its square: corner in pixels, place in SIZES."""
 
     name: str
     colour: int

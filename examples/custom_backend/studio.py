@@ -10,7 +10,7 @@ from spatialguide.contracts import Backend
 from spatialguide.loading import Family, PipelineBackend
 
 #: Pipeline class; its weights, a hub id or a folder (None: `backend_options.model` says); steps, scale, width and height.
-STUDIO = Family("StableDiffusionPipeline", None, Generation(20, 4.0, 64, 64))
+STUDIO = Family("StableDiffusionPipeline", None, Generation(20, 4.0, 128, 128))
 
 
 @hookimpl

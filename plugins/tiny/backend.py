@@ -31,8 +31,9 @@ def _doubts_of(item: SceneObject) -> Iterator[str]:
     known, name = objects(), item.text.lower()
     names, colours, most = known["names"], known["colours"], known["most"]
     if name not in names:
-        nearest = known["near"].get(item.head.lower()) or get_close_matches(name, names, n=2) or sorted(names)
-        yield f"'{name}' is not among the {len(names)} things that the bundled model draws; nearest: {', '.join(nearest)}"
+        nearest = known["near"].get(item.head.lower()) or get_close_matches(name, names, n=2, cutoff=0.75)
+        hint = f"nearest: {', '.join(nearest)}" if nearest else f"it draws {', '.join(names)}"
+        yield f"'{name}' is not among the {len(names)} things that the bundled model draws; {hint}"
     for word in map(str.lower, item.attributes):
         if word in colours and name in names and name not in known["recoloured"]:
             yield f"the bundled model draws '{name}' in its own colours alone, not in {word}"
@@ -90,7 +91,7 @@ class TinyBackend(Backend):
         return tuple(objects()["names"])
 
     def doubts(self, scene: Scene) -> list[str]:
-        """Names, colours and counts that no training scene shows, with the nearest that one does."""
+        """Names, colours of things and counts that the model cannot draw, with the nearest names that it can."""
         return list(dict.fromkeys(line for item in scene.objects for line in _doubts_of(item)))
 
     def load(self) -> Any:

@@ -48,7 +48,7 @@ PARTS: Mapping[str, Part] = {
     "three objects": Part("multi", {"objects": [3, 3]}, others=(PAPER,)),
     "four objects": Part("multi", {"objects": [4, 4]}, others=(PAPER, *PEERS)),
     "two objects on navy": Part("visor", settings={"backend_options.backdrop": "navy"}),
-    "two objects in 96x80": Part("visor", settings={"width": 96, "height": 80}),
+    "two objects in 192x160": Part("visor", settings={"width": 192, "height": 160}),
 }
 
 
@@ -87,7 +87,7 @@ def suite_targets(reports: Mapping[str, Report]) -> list[Target]:
         reports: from `run_suite`.
     """
     found: list[Target] = []
-    for title, least in (("two objects", 90), ("two objects on navy", 90), ("two objects in 96x80", 90)):
+    for title, least in (("two objects", 90), ("two objects on navy", 90), ("two objects in 192x160", 90)):
         plain, guided = _both(reports[title])
         found.append(_uncond(title, plain, guided, least))
         oa = f"{_oa(guided)}, unguided {_oa(plain)}"

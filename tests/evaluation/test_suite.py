@@ -89,7 +89,7 @@ def test_rivals_are_what_the_examples_hold() -> None:
 def test_a_suite_of_one_part_prints_it_and_its_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from spatialguide.cli import app
 
-    part = "two objects in 96x80"
+    part = "two objects in 192x160"
     monkeypatch.setattr(suite, "PARTS", {part: replace(PARTS[part], others=("paper",))})
     monkeypatch.setattr(
         suite, "suite_targets", lambda found: [*suite._rivals(part, found[part]), *suite._fidelity(part, found[part])]
@@ -100,9 +100,9 @@ def test_a_suite_of_one_part_prints_it_and_its_targets(tmp_path: Path, monkeypat
     assert f"{part}: visor, 4 prompts x 1 images" in result.stdout
     for target in ("VISOR_uncond over paper", "Frechet distance over unguided", "change of saturation"):
         assert f"{part}: {target}" in result.stdout
-    study = read_study(tmp_path / "two_objects_in_96x80")
-    assert {(each.config.width, each.config.height) for each in study.methods.values()} == {(96, 80)}
-    assert (tmp_path / "two_objects_in_96x80" / "report.html").is_file()
+    study = read_study(tmp_path / "two_objects_in_192x160")
+    assert {(each.config.width, each.config.height) for each in study.methods.values()} == {(192, 160)}
+    assert (tmp_path / "two_objects_in_192x160" / "report.html").is_file()
 
 
 def test_every_part_is_another_run_and_has_its_targets() -> None:

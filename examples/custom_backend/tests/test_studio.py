@@ -8,9 +8,10 @@ from spatialguide.errors import ConfigError
 
 
 def test_a_saved_pipeline_is_loaded_and_guided_like_the_one_it_was(tmp_path: Path) -> None:
-    bundled = SpatialGuide(steps=4)
+    size = {"steps": 4, "width": 64, "height": 64}
+    bundled = SpatialGuide(**size)
     bundled.pipeline.save_pretrained(tmp_path / "mine")
-    mine = SpatialGuide(backend="studio", backend_options={"model": str(tmp_path / "mine"), "device": "cpu"}, steps=4)
+    mine = SpatialGuide(backend="studio", backend_options={"model": str(tmp_path / "mine"), "device": "cpu"}, **size)
     prompt = "a cat to the left of a dog"
     for guide in (bundled, mine):
         # Mapped from a file, weights lie at whatever address they have there, and kernels round by it.

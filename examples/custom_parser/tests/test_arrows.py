@@ -12,7 +12,7 @@ def test_arrows_become_relations_between_neighbours() -> None:
 
 
 def test_it_draws() -> None:
-    result = SpatialGuide(parser="arrows", steps=2)("cat -> dog")
+    result = SpatialGuide(parser="arrows", steps=2, width=64, height=64)("cat -> dog")
     assert result.images[0].size == (64, 64)
     assert result.trace.steps[0].images[0].terms["alignment"] > 0
 
