@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from spatialguide import SpatialGuide
 from spatialguide.errors import ConfigError
@@ -14,8 +15,9 @@ def test_a_saved_pipeline_is_loaded_and_guided_like_the_one_it_was(tmp_path: Pat
     mine = SpatialGuide(backend="studio", backend_options={"model": str(tmp_path / "mine"), "device": "cpu"}, **size)
     prompt = "a cat to the left of a dog"
     for guide in (bundled, mine):
-        # Mapped from a file, weights lie at whatever address they have there, and kernels round by it.
+        # Weights from a file lie at whatever address they have there, the bundled ones in another order: kernels round by it.
         for part in (guide.pipeline.unet, guide.pipeline.text_encoder, guide.pipeline.vae):
+            part.to(memory_format=torch.contiguous_format)
             for weight in part.parameters():
                 weight.data = weight.data.clone()
     first, second = (guide(prompt, seed=3) for guide in (bundled, mine))
