@@ -5,7 +5,6 @@ python -m training.autoencoder runs/vae --minutes 1.5
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from training import checkpoint
 from training.muon import Trainer, warm_cosine
+from training.pace import Pace
 from training.paint import load_bank, paint
 from training.plans import make_plans
 
@@ -55,7 +55,7 @@ def train(
     scenes: int = 60000,
     peak_lr: float = 2e-3,
     seed: int = 0,
-    minutes: float = 1e9,
+    minutes: float | None = None,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
     """Train, or go on from the checkpoint in OUT; writes the model folder to OUT/vae.
@@ -75,26 +75,20 @@ def train(
         muon_lr=peak_lr,
         adam_lr=peak_lr,
     )
-    start, began, timed = 0, time.time(), 0.0
+    pace = Pace(0, steps, minutes)
     if state := checkpoint.load(out / "checkpoint.pt"):
         trainer.load_state_dict(state)
-        start, steps, minutes = state["step"], state["steps"], 1e9
+        pace = Pace(state["step"], state["steps"], None)
     precision = next(trainer.copy.parameters()).dtype
-    for step in range(start, steps):
-        if step == 20:
-            timed = time.time()
-        if step == 120 and minutes < 1e9:
-            steps = 120 + int((60 * minutes - (time.time() - began)) / ((time.time() - timed) / 100))
+    for step in pace:
         first = step * batch % (scenes - batch)
         images = paint(plans[first : first + batch], bank).to(precision, memory_format=torch.channels_last)
         noise = torch.randn(batch, CHANNELS, 16, 16, generator=torch.Generator(place).manual_seed(step), device=place)
-        loss = trainer.step(warm_cosine(step, steps), images, noise.to(precision))
-        if step >= steps - 1 or (step + 1) % 500 == 0:
+        loss = trainer.step(warm_cosine(step, pace.steps), images, noise.to(precision))
+        if pace.ends(step) or (step + 1) % 500 == 0:
             figures = f"loss {loss.item():.4f} psnr {psnr(vae, held_out):.2f}"
-            print(f"step {step + 1}/{steps} {figures} {time.time() - began:.0f}s", flush=True)
-            checkpoint.save(out / "checkpoint.pt", **trainer.state_dict(), step=step + 1, steps=steps)
-        if step >= steps - 1:
-            break
+            print(f"step {step + 1}/{pace.steps} {figures} {pace.seconds:.0f}s", flush=True)
+            checkpoint.save(out / "checkpoint.pt", **trainer.state_dict(), step=step + 1, steps=pace.steps)
     with torch.no_grad():
         spread = torch.cat([vae.encode(each).latents for each in held_out.split(16)]).std()
     vae.register_to_config(scaling_factor=float(1 / spread))

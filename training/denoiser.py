@@ -25,6 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from training import checkpoint
 from training.autoencoder import CHANNELS
 from training.muon import Trainer, warm_cosine
+from training.pace import TIMED, Pace
 from training.paint import load_bank, paint
 from training.plans import make_plans
 from training.world import Plans
@@ -153,7 +154,7 @@ def train(
     adam_lr: float = 1e-3,
     seed: int = 0,
     initial: Annotated[Path | None, typer.Option(help="pipeline folder whose text encoder and UNet to start from")] = None,
-    minutes: Annotated[float, typer.Option(help="plan as many steps as this time allows")] = 1e9,
+    minutes: Annotated[float | None, typer.Option(help="plan as many steps as this time allows")] = None,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
     """Train, or go on from the checkpoint in OUT; the averaged weights are in the checkpoint under "average"."""
@@ -189,39 +190,31 @@ def train(
     )
     weights = [value.detach() for value in model.state_dict().values()]
     average = [value.clone() for value in weights]
-    start = 0
+    pace = Pace(0, steps, minutes)
     if state := checkpoint.load(out / "checkpoint.pt"):
         trainer.load_state_dict(state)
         average = [value.to(place) for value in state["average"].values()]
-        start, steps, minutes = state["step"], state["steps"], 1e9
+        pace = Pace(state["step"], state["steps"], None)
     precision = next(trainer.copy.parameters()).dtype
-    began = saved = timed = time.time()
+    saved = time.time()
     losses: list[Tensor] = []
-    for step in range(start, steps):
-        if minutes < 1e9 and step in (50, 250):
-            torch.cuda.synchronize() if place.type == "cuda" else None
-            if step == 250:
-                steps = 250 + int((60 * minutes - (time.time() - began)) / ((time.time() - timed) / 200))
-                print(f"{steps} steps planned", flush=True)
-            timed = time.time()
+    for step in pace:
         generator = torch.Generator(place).manual_seed(seed * 10**7 + step)
         rows = torch.randint(len(latents), (batch,), generator=generator, device=place)
         dropped = torch.rand(batch, 1, generator=generator, device=place) < 0.1
         ids = torch.where(dropped, empty, tokens[rows].long())
         noisy, timesteps, target = noised(scheduler, latents[rows].float(), generator)
         noisy = noisy.to(precision, memory_format=torch.channels_last)
-        losses.append(trainer.step(warm_cosine(step, steps, warmup=200), noisy, timesteps, ids, target))
+        losses.append(trainer.step(warm_cosine(step, pace.steps, warmup=200), noisy, timesteps, ids, target))
         torch._foreach_lerp_(average, weights, 1 - min(0.9995, (step + 1) / (step + 20)))
-        finished = step >= steps - 1
+        finished = pace.ends(step)
         if (step + 1) % 250 == 0 or finished:
-            print(f"step {step + 1}/{steps} loss {torch.stack(losses).mean():.4f} {time.time() - began:.0f}s", flush=True)
+            print(f"step {step + 1}/{pace.steps} loss {torch.stack(losses).mean():.4f} {pace.seconds:.0f}s", flush=True)
             losses = []
-        if finished or (time.time() - saved > SAVE_EVERY and (minutes == 1e9 or step >= 250)):
+        if finished or (time.time() - saved > SAVE_EVERY and (pace.minutes is None or step >= TIMED)):
             kept = dict(zip(model.state_dict(), average, strict=True))
-            checkpoint.save(out / "checkpoint.pt", **trainer.state_dict(), average=kept, step=step + 1, steps=steps)
+            checkpoint.save(out / "checkpoint.pt", **trainer.state_dict(), average=kept, step=step + 1, steps=pace.steps)
             saved = time.time()
-        if finished:
-            break
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Blurred things are pasted in without a label, so that a coloured blob does not c
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +22,7 @@ from training import checkpoint
 from training.autoencoder import HELD_OUT_SEED
 from training.glyphs import GLYPHS
 from training.muon import Trainer, warm_cosine
+from training.pace import Pace
 from training.paint import load_bank, paint, visible_boxes
 from training.plans import make_plans
 from training.things import COLOURS, NAMES
@@ -137,7 +137,7 @@ def train(
     scenes: int = 100000,
     peak_lr: float = 2e-3,
     seed: int = 5,
-    minutes: Annotated[float, typer.Option(help="plan as many steps as this time allows")] = 1e9,
+    minutes: Annotated[float | None, typer.Option(help="plan as many steps as this time allows")] = None,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
     """Train, or go on from the checkpoint in OUT."""
@@ -153,26 +153,20 @@ def train(
     trainer = Trainer(network, loss_of, lambda name: name in outer, peak_lr, peak_lr)
     precision = next(trainer.copy.parameters()).dtype
     coder = AutoencoderTiny.from_pretrained(vae).to(place, precision, memory_format=torch.channels_last)
-    start, began, timed = 0, time.time(), 0.0
+    pace = Pace(0, steps, minutes)
     if state := checkpoint.load(out / "checkpoint.pt"):
         trainer.load_state_dict(state)
-        start, steps, minutes = state["step"], state["steps"], 1e9
-    for step in range(start, steps):
-        if step == 20:
-            timed = time.time()
-        if step == 120 and minutes < 1e9:
-            steps = 120 + int((60 * minutes - (time.time() - began)) / ((time.time() - timed) / 100))
+        pace = Pace(state["step"], state["steps"], None)
+    for step in pace:
         first = step * batch % (scenes - batch)
         some = plans[first : first + batch]
         generator = torch.Generator(place).manual_seed(seed * 10**7 + step)
         images = spoiled(some, bank, coder, generator).to(precision, memory_format=torch.channels_last)
-        loss = trainer.step(warm_cosine(step, steps), images, *targets.maps(some))
-        if step >= steps - 1 or (step + 1) % 500 == 0:
+        loss = trainer.step(warm_cosine(step, pace.steps), images, *targets.maps(some))
+        if pace.ends(step) or (step + 1) % 500 == 0:
             text = figures(network, clean, truth)
-            print(f"step {step + 1}/{steps} loss {loss.item():.3f} {text} {time.time() - began:.0f}s", flush=True)
-            checkpoint.save(out / "checkpoint.pt", **trainer.state_dict(), step=step + 1, steps=steps)
-        if step >= steps - 1:
-            break
+            print(f"step {step + 1}/{pace.steps} loss {loss.item():.3f} {text} {pace.seconds:.0f}s", flush=True)
+            checkpoint.save(out / "checkpoint.pt", **trainer.state_dict(), step=step + 1, steps=pace.steps)
 
 
 if __name__ == "__main__":
