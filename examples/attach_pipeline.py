@@ -11,7 +11,7 @@ guide = SpatialGuide()
 pipe = guide.pipeline  # or StableDiffusionPipeline.from_pretrained(...), StableDiffusionControlNetPipeline, ...
 
 prompt = "a giraffe above a bus"
-with guide.attach(pipe, prompt) as trace:
+with guide.attach(pipe) as trace:
     image = pipe(prompt, num_inference_steps=20, guidance_scale=3.0, generator=torch.Generator().manual_seed(0)).images[0]
 
 image.resize((384, 384)).save("attached.png")

@@ -21,20 +21,21 @@ if TYPE_CHECKING:
         Case,
         Detection,
         Detector,
-        DirectionalRelation,
+        DirectionalPredicate,
         FeatureExtractor,
         Generation,
         Layers,
         LossTerm,
         Parser,
-        Relation,
+        Predicate,
     )
     from spatialguide.errors import SpatialGuideError
-    from spatialguide.guide import Result, SpatialGuide
-    from spatialguide.records import load_scene, scene_from_triples
-    from spatialguide.scene import Scene, SceneObject
-    from spatialguide.statistics import ObjectStatistics
-    from spatialguide.trace import Trace
+    from spatialguide.guidance.statistics import ObjectStatistics
+    from spatialguide.guidance.trace import Trace
+    from spatialguide.guide import SpatialGuide
+    from spatialguide.result import Result
+    from spatialguide.scenes.records import load_scene, scene_from_triples
+    from spatialguide.scenes.scene import Scene, SceneObject
 
 _HOMES = {
     "Backend": "contracts",
@@ -42,23 +43,23 @@ _HOMES = {
     "Case": "contracts",
     "Detection": "contracts",
     "Detector": "contracts",
-    "DirectionalRelation": "contracts",
+    "DirectionalPredicate": "contracts",
     "FeatureExtractor": "contracts",
     "Generation": "contracts",
     "GuideConfig": "config",
     "Layers": "contracts",
     "LossTerm": "contracts",
-    "ObjectStatistics": "statistics",
+    "ObjectStatistics": "guidance.statistics",
     "Parser": "contracts",
-    "Relation": "contracts",
-    "Result": "guide",
-    "Scene": "scene",
-    "SceneObject": "scene",
+    "Predicate": "contracts",
+    "Result": "result",
+    "Scene": "scenes.scene",
+    "SceneObject": "scenes.scene",
     "SpatialGuide": "guide",
     "SpatialGuideError": "errors",
-    "Trace": "trace",
-    "load_scene": "records",
-    "scene_from_triples": "records",
+    "Trace": "guidance.trace",
+    "load_scene": "scenes.records",
+    "scene_from_triples": "scenes.records",
 }
 
 __all__ = [
@@ -67,7 +68,7 @@ __all__ = [
     "Case",
     "Detection",
     "Detector",
-    "DirectionalRelation",
+    "DirectionalPredicate",
     "FeatureExtractor",
     "Generation",
     "GuideConfig",
@@ -75,7 +76,7 @@ __all__ = [
     "LossTerm",
     "ObjectStatistics",
     "Parser",
-    "Relation",
+    "Predicate",
     "Result",
     "Scene",
     "SceneObject",

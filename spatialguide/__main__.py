@@ -1,5 +1,5 @@
 """`python -m spatialguide` is the command line."""
 
-from spatialguide.cli import main
+from spatialguide.commands.main import main
 
 main()

@@ -40,9 +40,6 @@ class GuidanceConfig(BaseModel):
     strength: float = Field(default=2.0, ge=0)
     """How strong a correction is, see `mode`. 0 switches guidance off."""
 
-    clip: float | None = Field(default=None, gt=0)
-    """Largest correction from one gradient, as a fraction of what classifier-free guidance adds; null sets no limit."""
-
     rescale: bool = True
     """Keep mean and standard deviation of every channel of the prediction as they are without the correction, so that colours
     stay as they are."""
@@ -59,32 +56,19 @@ class GuidanceConfig(BaseModel):
     InfSplign's code has it, where a term that reads half of the layers counts half."""
 
     settle: bool = True
-    """In mode "relative", count each relation only as far as it is from holding with `settle_margin`, so that the correction
-    fades out once the scene is right."""
-
-    settle_margin: float = Field(default=0.25, gt=0)
-    """Distance at which a relation counts as held for sure, in image sides."""
+    """In mode "relative", count each relation only as far as it is from holding with a quarter of an image side to spare, so
+    that the correction fades out once the scene is right."""
 
     patience: int | None = Field(default=None, ge=1)
-    """Stop guiding an image once its relations have held with `settle_margin` at this many guided steps in a row; null never
-    stops."""
-
-    every: int = Field(default=1, ge=1)
-    """Guide only every so-manieth step of the window."""
+    """Stop guiding an image once its relations have held, with a quarter of an image side to spare, at this many guided steps
+    in a row; null never stops."""
 
     layers_per_level: int | None = Field(default=1, ge=1)
-    """Observe only so many of a level's layers, the first ones, so that less of the denoiser is differentiated; null observes
-    all. Layers named by the caller are observed as they are."""
+    """Number of attention layers observed per level, counted from the first; null observes all. Fewer layers mean a shorter
+    backward pass. Layers named by the caller are observed as they are."""
 
     best_of: int = Field(default=1, ge=1)
     """Draw so many candidates for each image, from seeds of their own, and keep the one whose maps show the scene best."""
-
-    refine: int = Field(default=0, ge=0)
-    """At the first steps, so many further gradient steps before the denoiser is asked for good, each from where the ones before
-    have led: slower, and farther than one step goes."""
-
-    refine_until: float = Field(default=0.1, ge=0, le=1)
-    """Part of the sampling steps that is refined, as a fraction from the noisiest step on."""
 
     checkpointing: bool = False
     """Store less for the backward pass and compute it again: less memory, slower."""
@@ -143,7 +127,7 @@ class GuideConfig(BaseModel):
 
     losses: dict[str, TermConfig] = Field(
         default_factory=lambda: {
-            "alignment": TermConfig.model_validate({"closure": True}),
+            "alignment": TermConfig(),
             "presence": TermConfig(),
             "balance": TermConfig(),
             "placement": TermConfig(weight=3.0),

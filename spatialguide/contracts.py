@@ -1,6 +1,6 @@
 """What each kind of plugin must be. These are the types that hooks register; the registry checks them.
 
-Nothing heavy is imported here, so that listing plugins or parsing a prompt does not load torch.
+Nothing heavy is imported here, so that parsing a prompt does not load torch.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from spatialguide.scene import Scene
+from spatialguide.scenes.scene import Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from spatialguide.statistics import ObjectStatistics
+    from spatialguide.guidance.statistics import ObjectStatistics
+    from spatialguide.scenes.planned import Structure
 
 
 class LossTerm(BaseModel, ABC):
@@ -26,33 +27,33 @@ class LossTerm(BaseModel, ABC):
 
     `levels` names the attention levels whose layers the term reads; the term averages over those layers.
 
-    wordless: set it to True where the value depends on the scene's structure alone (`Scene.structure`: counts and relations)
-        and not on its words. Where all configured terms say so, images of all scenes of one structure are scored in one call,
-        which a GPU does as fast as one. A subclass that does read words sets it back.
+    reads_words: set it to True on a term that reads the scene's words (`scene.scene`: prompt, names, attributes) and not its
+        structure alone (`Structure`: counts and relations). Images of all scenes of one structure are scored in one call, which
+        a GPU does as fast as one; a term that reads words is called scene by scene, and with it all others.
     """
 
-    wordless: ClassVar[bool] = False
+    reads_words: ClassVar[bool] = False
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     levels: tuple[str, ...] = ("coarse", "mid")
 
-    def applies(self, scene: Scene) -> bool:
+    def applies(self, scene: Structure) -> bool:
         """Whether the term has anything to say of a scene; by default of every scene with relations.
 
         It is not called for other scenes, and one to which no term applies is drawn as the plain pipeline draws it. A term
-        that speaks of objects alone returns bool(scene.objects).
+        that speaks of objects alone returns bool(scene.counts). Where it applies, its value must have a gradient.
         """
         return bool(scene.relations)
 
     @abstractmethod
-    def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
-        """Score images that share one scene, or for a wordless term scenes of one structure.
+    def __call__(self, statistics: ObjectStatistics, scene: Structure) -> Tensor:
+        """Score images of one structure.
 
         Args:
             statistics: object statistics of the layers at `levels`, tensors of shape (images, layers, objects).
-            scene: the scene, or one of them; object i of the scene is object i of the statistics.
-            relations: relation plugins by predicate name.
+            scene: what is asked for: how many of each object, and relations with their predicates; object i of the scene is
+                object i of the statistics. With `reads_words` a `PlannedScene`, whose `scene` has the words.
 
         Returns:
             Tensor of shape (images,), differentiable; lower is better.
@@ -60,7 +61,7 @@ class LossTerm(BaseModel, ABC):
 
 
 @runtime_checkable
-class Relation(Protocol):
+class Predicate(Protocol):
     """A spatial predicate.
 
     Attributes:
@@ -227,15 +228,16 @@ class Benchmark(ABC):
         """What the detector looks for; by default the case's labels."""
         return case.labels
 
+    @abstractmethod
     def score(
         self,
         case: Case,
         scene: Scene,
         detections: Sequence[Detection],
         size: tuple[int, int],
-        relations: Mapping[str, Relation],
+        relations: Mapping[str, Predicate],
     ) -> tuple[bool, float]:
-        """Score one image; by default VISOR's rule over all relations of the scene.
+        """Score one image. `spatialguide.evaluation.visor.VisorRule` is a base class with VISOR's rule.
 
         Args:
             detections: best score first, boxes in pixels.
@@ -244,15 +246,11 @@ class Benchmark(ABC):
         Returns:
             Whether all objects were detected, and how right the image is, in [0, 1]; from 0.5 on it counts as right.
         """
-        from spatialguide.evaluation.visor import score_image
-
-        outcome = score_image(0, scene, detections, relations, size)
-        return outcome.detected, float(outcome.correct)
 
 
 @dataclass(frozen=True)
-class DirectionalRelation:
-    """A relation that holds when the subject lies on one side of its ground: a ready-made `Relation`."""
+class DirectionalPredicate:
+    """A relation that holds when the subject lies on one side of its ground: a ready-made `Predicate`."""
 
     name: str
     phrases: tuple[str, ...]
@@ -263,5 +261,6 @@ class DirectionalRelation:
     def distance(self, subject: Any, *grounds: Any) -> Any:
         """Component of (subject - ground) along the direction (InfSplign, signed centroid distance)."""
         (ground,) = grounds
-        dx, dy = self.direction
-        return (subject[..., 0] - ground[..., 0]) * dx + (subject[..., 1] - ground[..., 1]) * dy
+        # An axis on which it says nothing is not worth its operators.
+        steps = [step * (subject[..., axis] - ground[..., axis]) for axis, step in enumerate(self.direction) if step]
+        return sum(steps[1:], steps[0])

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from spatialguide.errors import OutputError
 
@@ -20,27 +20,33 @@ DRAFT = ".draft"
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[TextIO]:
-    """A file that is written beside `path` and takes its place only when all went well; "-" is standard output.
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file that is written beside `path` and takes its place only when all went well and it is on the disk.
 
-    Links are followed. What is no regular file (a pipe, a device) is written into.
+    Links are followed. What is no regular file (a pipe, a device) is written into; "-" is standard output. A kill leaves at
+    most a hidden file that ends in DRAFT.
 
     Raises:
         OutputError: it cannot be written there.
     """
     if str(path) == STDIN:
-        yield sys.stdout
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     place = path.resolve()
     special = place.exists() and not place.is_file()
-    draft = place if special else place.with_name(f".{place.name}.{os.getpid()}")
+    draft = place if special else place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}{DRAFT}")
     try:
-        with draft.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+        with draft.open("wb") as stream:
             yield stream
+            stream.flush()
+            if not special:
+                os.fsync(stream.fileno())
         if not special:
             draft.replace(place)
     except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror}; choose another place") from error
+        raise OutputError(f"cannot write '{path}': {error.strerror or error}; choose another place") from error
     finally:
         if not special:
             draft.unlink(missing_ok=True)
@@ -52,28 +58,14 @@ def json_line(value: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file. Raises OutputError where that cannot be."""
-    with replaced(path) as stream:
-        stream.write(text)
+    """Write a text file, as `replaced`; halves of characters become escapes."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, on the disk when this returns; a kill leaves at most a hidden file that ends in DRAFT.
-
-    Raises:
-        OutputError: it cannot be written there.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{DRAFT}")
-    try:
-        with draft.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write '{path}': {error.strerror}; choose another place") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    """Write a file, as `replaced`."""
+    with replaced(path) as stream:
+        stream.write(content)
 
 
 def make_folder(path: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 import pluggy
 
-from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor, LossTerm, Parser, Relation
+from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor, LossTerm, Parser, Predicate
 
 GROUP = "spatialguide"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -30,13 +30,13 @@ def spatialguide_losses(register: Callable[[str, type[LossTerm]], None]) -> None
 
 
 @hookspec
-def spatialguide_relations(register: Callable[[str, Relation], None]) -> None:
-    """Register relations: register(name, Relation); the relation's own name must be the same."""
+def spatialguide_relations(register: Callable[[str, Predicate], None]) -> None:
+    """Register relations: register(name, Predicate); the relation's own name must be the same."""
 
 
 @hookspec
 def spatialguide_parsers(register: Callable[[str, Callable[..., Parser]], None]) -> None:
-    """Register parsers: register(name, factory); the factory is called with relations={name: Relation}."""
+    """Register parsers: register(name, factory); the factory is called with relations={name: Predicate}."""
 
 
 @hookspec
@@ -60,6 +60,6 @@ def spatialguide_features(register: Callable[[str, Callable[..., FeatureExtracto
 
 
 @hookspec
-def spatialguide_modules() -> Iterable[str]:
-    """Name further modules (dotted names) of this distribution that are plugins too."""
+def spatialguide_modules(kind: str) -> Iterable[str]:
+    """Name further modules (dotted names) of this distribution that register things of a kind, such as "losses"."""
     return ()

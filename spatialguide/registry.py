@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from threading import RLock
 from typing import Any
 
 import pluggy
 
 from spatialguide import hookspecs
-from spatialguide.contracts import LossTerm, Relation
+from spatialguide.contracts import LossTerm, Predicate
 from spatialguide.errors import (
     ConfigError,
     DuplicatePluginError,
@@ -44,8 +45,8 @@ def _check_loss(name: str, value: Any) -> str | None:
 
 
 def _check_relation(name: str, value: Any) -> str | None:
-    if not isinstance(value, Relation) or isinstance(value, type):
-        return "a relation must have name, phrases, grounds, converse, direction and distance() (spatialguide.Relation)"
+    if not isinstance(value, Predicate) or isinstance(value, type):
+        return "a relation must have name, phrases, grounds, converse, direction and distance() (spatialguide.Predicate)"
     if value.name != name:
         return f"its own name is '{value.name}': register it under that"
     if not isinstance(value.phrases, (tuple, list, set, frozenset)) or not all(map(_is_phrase, value.phrases)):
@@ -82,6 +83,8 @@ SINGULAR = {kind: kind.removesuffix("s") for kind in KINDS} | {"losses": "loss",
 class Registry:
     """Everything that plugins registered, by kind and name.
 
+    A kind is loaded when it is first asked for: asking for relations imports no loss.
+
     Args:
         load_entry_points: read the installed distributions' entry points; tests switch it off.
     """
@@ -90,13 +93,14 @@ class Registry:
         self._manager = pluggy.PluginManager(hookspecs.GROUP)
         self._manager.add_hookspecs(hookspecs)
         self._items: dict[str, dict[str, Registered]] = {kind: {} for kind in KINDS}
+        self._distributions: dict[Any, str] = {}
+        self._loaded: set[str] = set() if load_entry_points else set(KINDS)
+        self._collected: set[tuple[Any, str]] = set()
+        self._lock = RLock()
         if load_entry_points:
             for entry in sorted(entry_points(group=hookspecs.GROUP), key=lambda e: (_distribution(e), e.name)):
-                self._load(entry)
-
-    def _load(self, entry: EntryPoint) -> None:
-        source = _distribution(entry)
-        self.add(_imported(entry.load, f"{entry.name} = {entry.value}", source), source)
+                source = _distribution(entry)
+                self._adopt(_imported(entry.load, f"{entry.name} = {entry.value}", source), source)
 
     def add(self, plugin: Any, distribution: str = "(this program)") -> None:
         """Register a plugin: a module or object with hook implementations.
@@ -107,55 +111,89 @@ class Registry:
             DuplicatePluginError: it registers a name that is taken.
             PluginImportError: it names a module that cannot be imported.
         """
-        module = getattr(plugin, "__name__", type(plugin).__name__)
-        where = f"plugin '{module}' of distribution '{distribution}'"
+        for kind in self._adopt(plugin, distribution):
+            self._of(kind)
+            self._collect(plugin, kind)
+
+    def _adopt(self, plugin: Any, distribution: str) -> list[str]:
+        """Check a plugin's hooks; the kinds that it has hooks for."""
+        where = _where(plugin, distribution)
         try:
             if self._manager.register(plugin) is None:
-                return
+                return []
         except (pluggy.PluginValidationError, ValueError) as error:
             raise InvalidPluginError(
                 f"{where} does not fit the hook specifications: {error}; compare spatialguide.hookspecs"
             ) from error
-        callers = self._manager.get_hookcallers(plugin) or []
         unknown = [name for name in dir(plugin) if name.startswith("spatialguide_") and self._is_unknown_hook(plugin, name)]
         if unknown:
             known = [f"spatialguide_{kind}" for kind in KINDS]
             raise InvalidPluginError(f"{where} implements an unknown hook '{unknown[0]}'.{suggestion(unknown[0], known)}")
-        if not callers:
+        hooks = {caller.name for caller in self._manager.get_hookcallers(plugin) or ()}
+        if not hooks:
             raise InvalidPluginError(f"{where} implements no hook: decorate its functions with @spatialguide.hookimpl")
-        for caller in callers:
-            self._call(caller.name, plugin, distribution, module, where)
+        self._distributions[plugin] = distribution
+        return [kind for kind in KINDS if f"spatialguide_{kind}" in hooks or "spatialguide_modules" in hooks]
+
+    def _of(self, kind: str) -> dict[str, Registered]:
+        """What is registered of a kind, by name."""
+        with self._lock:
+            if kind not in self._loaded:
+                self._loaded.add(kind)
+                try:
+                    for plugin in list(self._distributions):
+                        self._collect(plugin, kind)
+                except SpatialGuideError:
+                    self._loaded.discard(kind)
+                    self._items[kind].clear()
+                    self._collected -= {(plugin, kind) for plugin in self._distributions}
+                    raise
+        return self._items[kind]
+
+    def _collect(self, plugin: Any, kind: str) -> None:
+        """Call a plugin's hook for a kind, and those of the modules that it names; once."""
+        if (plugin, kind) in self._collected:
+            return
+        self._collected.add((plugin, kind))
+        distribution = self._distributions[plugin]
+        where = _where(plugin, distribution)
+
+        def register(name: str, value: Any) -> None:
+            self._register(Registered(kind, name, value, distribution, _name(plugin)), where)
+
+        hook = f"spatialguide_{kind}"
+        returned = self._call(plugin, hook, where, register=register)
+        if returned is not None:
+            raise InvalidPluginError(
+                f"{where}: hook {hook} returned {returned!r}; it must return nothing and call register(name, value)"
+            )
+        names = self._call(plugin, "spatialguide_modules", where, kind=kind) or ()
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise InvalidPluginError(
+                f"{where}: hook spatialguide_modules returned {names!r}; it must return a list of module names"
+            )
+        for name in names:
+            module = _imported(partial(importlib.import_module, name), name, distribution)
+            if module not in self._distributions:
+                self._adopt(module, distribution)
+            self._collect(module, kind)
 
     def _is_unknown_hook(self, plugin: Any, name: str) -> bool:
         marked = self._manager.parse_hookimpl_opts(plugin, name) is not None
         return marked and not hasattr(hookspecs, name)
 
-    def _call(self, hook: str, plugin: Any, distribution: str, module: str, where: str) -> None:
-        kind = hook.removeprefix("spatialguide_")
-        others = [p for p in self._manager.get_plugins() if p is not plugin]
-        caller = self._manager.subset_hook_caller(hook, others)
-
-        def register(name: str, value: Any) -> None:
-            self._register(Registered(kind, name, value, distribution, module), where)
-
+    def _call(self, plugin: Any, hook: str, where: str, **arguments: Any) -> Any:
+        """What one plugin's hook returns; None where it has none."""
+        others = [other for other in self._manager.get_plugins() if other is not plugin]
         try:
-            results = caller() if hook == "spatialguide_modules" else caller(register=register)
+            results = self._manager.subset_hook_caller(hook, others)(**arguments)
         except (InvalidPluginError, DuplicatePluginError, PluginImportError):
             raise
         except Exception as error:
             raise InvalidPluginError(
                 f"{where}: hook {hook} raised {type(error).__name__}: {error}; repair or uninstall it"
             ) from error
-        if hook == "spatialguide_modules":
-            names = results[0] if results else ()
-            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise InvalidPluginError(f"{where}: hook {hook} returned {names!r}; it must return a list of module names")
-            for name in names:
-                self.add(_imported(partial(importlib.import_module, name), name, distribution), distribution)
-        elif results:
-            raise InvalidPluginError(
-                f"{where}: hook {hook} returned {results[0]!r}; it must return nothing and call register(name, value)"
-            )
+        return results[0] if results else None
 
     def _register(self, item: Registered, where: str) -> None:
         if not isinstance(item.name, str) or not item.name:
@@ -177,14 +215,14 @@ class Registry:
         Raises:
             UnknownPluginError: nothing of this kind has the name; the message names the nearest.
         """
-        if name not in self._items[kind]:
-            raise UnknownPluginError(f"no {SINGULAR[kind]} is called '{name}'.{suggestion(name, self._items[kind])}")
-        return self._items[kind][name].value
+        if name not in self._of(kind):
+            raise UnknownPluginError(f"no {SINGULAR[kind]} is called '{name}'.{suggestion(name, self._of(kind))}")
+        return self._of(kind)[name].value
 
     def origin(self, kind: str, name: str) -> Registered:
         """Where a registered thing came from."""
         self.get(kind, name)
-        return self._items[kind][name]
+        return self._of(kind)[name]
 
     def call(self, kind: str, name: str, action: Callable[[], Any]) -> Any:
         """Call into a plugin; an error that is not ours is reported with the plugin's name and distribution.
@@ -237,15 +275,24 @@ class Registry:
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Registered names of one kind."""
-        return tuple(self._items[kind])
+        return tuple(self._of(kind))
 
-    def relations(self) -> Mapping[str, Relation]:
-        """Relation plugins by predicate name."""
-        return {name: item.value for name, item in self._items["relations"].items()}
+    def relations(self) -> Mapping[str, Predicate]:
+        """Predicate plugins by predicate name."""
+        return {name: item.value for name, item in self._of("relations").items()}
 
     def __iter__(self) -> Iterator[Registered]:
         """Everything, by kind and then in order of registration."""
-        return (item for items in self._items.values() for item in items.values())
+        return (item for kind in KINDS for item in self._of(kind).values())
+
+
+def _name(plugin: Any) -> str:
+    name: str = getattr(plugin, "__name__", type(plugin).__name__)
+    return name
+
+
+def _where(plugin: Any, distribution: str) -> str:
+    return f"plugin '{_name(plugin)}' of distribution '{distribution}'"
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -7,14 +7,14 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from spatialguide.commands.config import commented, config_schema
 from spatialguide.config import PRESETS, GuidanceConfig, GuideConfig, load_config, make_config, patched
-from spatialguide.config_commands import commented, config_schema
 from spatialguide.contracts import LossTerm
 from spatialguide.errors import ConfigError
+from spatialguide.guidance.losses import make_terms
 from spatialguide.hookspecs import hookimpl
-from spatialguide.losses import make_terms
 from spatialguide.registry import Registry, default_registry
-from spatialguide_plugins.stable_diffusion import FAMILIES
+from spatialguide_plugins.backends.stable_diffusion import FAMILIES
 
 
 def test_keywords_and_yaml_are_the_same(tmp_path: Path) -> None:

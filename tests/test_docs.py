@@ -42,7 +42,7 @@ def commands(path: Path) -> list[str]:
 def test_commands_in_documents_exist_with_their_options(path: Path) -> None:
     from typer.main import get_command
 
-    from spatialguide.cli import app
+    from spatialguide.commands.main import app
 
     for line in commands(path):
         words = shlex.split(line)[1:]

@@ -13,16 +13,17 @@ import yaml
 from PIL import Image
 
 from spatialguide import SpatialGuide, load_scene
+from spatialguide.commands.config import checked
 from spatialguide.config import GuidanceConfig, load_config, make_config, patched
-from spatialguide.config_commands import checked
-from spatialguide.losses import make_terms
-from spatialguide.records import from_record, to_record
+from spatialguide.guidance.losses import make_terms
 from spatialguide.registry import Registry, default_registry
+from spatialguide.scenes.records import from_record, to_record
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md")))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_example_runs_and_writes_its_picture(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -34,6 +35,7 @@ def snippets(document: str, language: str = "python") -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_plugin_snippets_run_as_written() -> None:
     import types
 
@@ -86,11 +88,13 @@ def test_the_plugin_pages_packaging_and_configuration_work(tmp_path: Path, monke
     assert (terms[-1].weight, terms[-1].term.distance) == (0.5, 0.3)
 
 
+@pytest.mark.slow
 def test_pipeline_snippet_runs(tiny_pipeline) -> None:
     (attach,) = snippets("docs/pipelines.md")
     exec(attach, {"pipe": tiny_pipeline})
 
 
+@pytest.mark.slow
 def test_readme_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_pipeline) -> None:
     monkeypatch.chdir(tmp_path)
     attach, bundled = snippets("README.md")
@@ -99,6 +103,7 @@ def test_readme_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ti
     assert (tmp_path / "giraffe.png").exists()
 
 
+@pytest.mark.slow
 def test_guides_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_pipeline) -> None:
     monkeypatch.chdir(tmp_path)
     for document in ("docs/index.md", "docs/guides/artist.md", "docs/guides/engineer.md", "docs/guides/researcher.md"):
@@ -142,10 +147,10 @@ def test_scenes_of_the_docs_can_be_read(document: str, block: str, tmp_path: Pat
 
 
 def test_settings_within_the_docs_sentences_are_valid() -> None:
-    """Such as `guidance.clip: 0.5`, and names alone, such as `guidance.best_of`."""
+    """Such as `guidance.settle: false`, and names alone, such as `guidance.best_of`."""
     text = "".join((ROOT / page).read_text() for page in PAGES)
     found = re.findall(r"`(guidance\.\w+): ([^`]+)`", text)
-    assert len(found) > 4
+    assert len(found) > 2
     for key, value in found:
         assert patched(make_config(), {key: yaml.safe_load(value)})
     assert set(re.findall(r"`guidance\.(\w+)", text)) <= set(GuidanceConfig.model_fields)

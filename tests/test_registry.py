@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spatialguide import DirectionalRelation, LossTerm, SpatialGuide, hookimpl, hookspecs, registry
+from spatialguide import DirectionalPredicate, LossTerm, SpatialGuide, hookimpl, hookspecs, registry
 from spatialguide.errors import (
     ConfigError,
     DuplicatePluginError,
@@ -20,13 +20,13 @@ from spatialguide.errors import (
     UnknownPluginError,
 )
 from spatialguide.registry import KINDS, Registry
-from spatialguide_parsers.spacy_english import SpacyParser
+from spatialguide_parsers.english import SpacyParser
 
 ROOT = Path(__file__).parent.parent
 
 
 class Zero(LossTerm):
-    def __call__(self, statistics: Any, scene: Any, relations: Any) -> Any:
+    def __call__(self, statistics: Any, scene: Any) -> Any:
         return statistics.mass.sum(dim=(1, 2)) * 0
 
 
@@ -79,7 +79,7 @@ def test_every_kind_has_a_documented_hook(kind: str) -> None:
 def test_a_third_party_adds_a_loss_and_a_relation() -> None:
     registry = Registry()
     registry.add(plugin("losses", ("zero", Zero)), "their-dist")
-    diagonal = DirectionalRelation("up_left_of", ("up and left of",), (-0.7, -0.7))
+    diagonal = DirectionalPredicate("up_left_of", ("up and left of",), (-0.7, -0.7))
     registry.add(plugin("relations", ("up_left_of", diagonal), name="other"), "their-dist")
     assert registry.get("losses", "zero") is Zero
     assert registry.origin("losses", "zero").distribution == "their-dist"
@@ -90,7 +90,7 @@ def test_duplicate_names_say_who_brought_them() -> None:
     registry = Registry()
     with pytest.raises(DuplicatePluginError) as error:
         registry.add(plugin("losses", ("alignment", Zero)), "their-dist")
-    for part in ("'alignment' is registered twice", "'spatialguide'", "'their-dist'", "spatialguide_plugins.alignment"):
+    for part in ("'alignment' is registered twice", "'spatialguide'", "'their-dist'", "spatialguide_plugins.losses.alignment"):
         assert part in str(error.value)
 
 
@@ -103,9 +103,9 @@ def test_duplicate_names_say_who_brought_them() -> None:
         ("losses", (7, Zero), "a name that is no text"),
         ("losses", ("", Zero), "a name that is no text"),
         ("relations", ("near", object()), "must have name, phrases"),
-        ("relations", ("near", DirectionalRelation("far", ("far",), (1, 0))), "its own name is 'far': register it under that"),
-        ("relations", ("near", DirectionalRelation("near", "near", (1, 0))), "tuple of lower-case strings"),
-        ("relations", ("near", DirectionalRelation("near", ("Near",), (1, 0))), "tuple of lower-case strings"),
+        ("relations", ("near", DirectionalPredicate("far", ("far",), (1, 0))), "its own name is 'far': register it under that"),
+        ("relations", ("near", DirectionalPredicate("near", "near", (1, 0))), "tuple of lower-case strings"),
+        ("relations", ("near", DirectionalPredicate("near", ("Near",), (1, 0))), "tuple of lower-case strings"),
         ("parsers", ("p", 3), "can be called"),
         ("backends", ("b", None), "can be called"),
         ("detectors", ("d", "x"), "can be called"),
@@ -192,11 +192,20 @@ def test_registering_the_same_plugin_twice_is_harmless_or_clear() -> None:
         registry.add(module, "their-dist")
 
 
+def _leave_out(monkeypatch: pytest.MonkeyPatch, package: Any, endings: tuple[str, ...]) -> None:
+    """As if these modules had been deleted."""
+    modules = package.spatialguide_modules
+
+    def kept(kind: str) -> list[str]:
+        return [name for name in modules(kind) if not name.endswith(endings)]
+
+    monkeypatch.setattr(package, "spatialguide_modules", hookimpl(kept))
+
+
 def test_a_removed_plugin_file_breaks_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     import spatialguide_plugins
 
-    kept = [n for n in spatialguide_plugins.spatialguide_modules() if not n.endswith((".presence", ".tiny"))]
-    monkeypatch.setattr(spatialguide_plugins, "spatialguide_modules", hookimpl(lambda: kept))
+    _leave_out(monkeypatch, spatialguide_plugins, (".presence", ".tiny"))
     names = Registry()
     assert "presence" not in names.names("losses")
     assert {"alignment", "balance"} <= set(names.names("losses"))
@@ -212,9 +221,7 @@ def test_a_removed_plugin_file_breaks_nothing_else(monkeypatch: pytest.MonkeyPat
 def test_without_its_losses_the_default_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import spatialguide_plugins
 
-    terms = (".alignment", ".presence", ".balance", ".placement")
-    kept = [n for n in spatialguide_plugins.spatialguide_modules() if not n.endswith(terms)]
-    monkeypatch.setattr(spatialguide_plugins, "spatialguide_modules", hookimpl(lambda: kept))
+    _leave_out(monkeypatch, spatialguide_plugins, (".alignment", ".presence", ".balance", ".placement"))
     with pytest.raises(UnknownPluginError, match="no loss is called 'alignment'"):
         SpatialGuide(registry=Registry(), steps=2)("a cat above a dog")
 

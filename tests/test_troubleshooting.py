@@ -12,7 +12,7 @@ import spatialguide
 from spatialguide import SpatialGuide, load_scene, scene_from_triples
 from spatialguide.config import load_config
 from spatialguide.errors import SpatialGuideError
-from spatialguide.images import check_writable, read_metadata
+from spatialguide.pictures.png import check_writable, read_metadata
 
 TEXT = (Path(__file__).parent.parent / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(.+?)` \| (\w+): (.+) \|$", TEXT, flags=re.MULTILINE)

@@ -9,7 +9,7 @@ from spatialguide import SpatialGuide
 from spatialguide.hookspecs import hookimpl
 from spatialguide.registry import Registry
 from spatialguide.versions import LIBRARIES, versions
-from spatialguide_plugins.presence import Presence
+from spatialguide_plugins.losses.presence import Presence
 
 PROMPT = "a cat to the left of a dog"
 

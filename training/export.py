@@ -66,7 +66,7 @@ def export(
     unet: Annotated[Path, typer.Option(help="run folder of the denoiser")],
     tokenizer: Annotated[Path, typer.Option(help="folder of the tokenizer")],
     detector: Annotated[Path | None, typer.Option(help="run folder of the detector")] = None,
-    out: Annotated[Path, typer.Option(help="folder that ships")] = Path("plugins/tiny/weights"),
+    out: Annotated[Path, typer.Option(help="folder that ships")] = Path("plugins/spatialguide_plugins/tiny/weights"),
 ) -> None:
     """Export; refuses files that are too large to ship."""
     pipeline = load_pipeline(vae, unet, tokenizer).to(torch.float16)

@@ -17,7 +17,7 @@ import typer
 
 from spatialguide import SpatialGuide
 from spatialguide.contracts import Detection
-from spatialguide.scene import Scene
+from spatialguide.scenes.planned import PlannedScene
 from spatialguide_plugins.tiny.backend import objects
 from spatialguide_plugins.tiny.detector import TinyDetector
 
@@ -40,13 +40,13 @@ def wilson(hits: int, tries: int) -> str:
     return f"{100 * rate:.1f} ({100 * (middle - half):.0f}-{100 * (middle + half):.0f})"
 
 
-def missing(scene: Scene, found: Sequence[Detection], relations: dict) -> str:
+def missing(planned: PlannedScene, found: Sequence[Detection]) -> str:
     """The first thing in which a picture is not what was asked for; "" if it is: names, colours and counts, then relations.
 
     A relation is one of the mean centres of all that was asked for.
     """
     colours, centres = set(objects()["colours"]), []
-    for item in scene.objects:
+    for item in planned.scene.objects:
         wanted = next((word for word in item.attributes if word in colours), None)
         these = [each for each in found if each.label == item.text and wanted in (None, each.colour)]
         others = [each.colour for each in found if each.label == item.text and wanted not in (None, each.colour)]
@@ -56,9 +56,9 @@ def missing(scene: Scene, found: Sequence[Detection], relations: dict) -> str:
         if not these:
             return f"no {item.text}"
         centres.append(np.mean([each.centroid for each in these], axis=0) / 128)
-    for edge in scene.relations:
-        if relations[edge.predicate].distance(centres[edge.subject], *(centres[i] for i in edge.objects)) <= 0:
-            return f"not {edge.predicate}"
+    for relation in planned.relations:
+        if relation.distance(np.array(centres)) <= 0:
+            return f"not {relation.name}"
     return ""
 
 
@@ -134,11 +134,10 @@ class Measure:
     def prompts(self) -> None:
         """Prompts that people tried: how many of a few seeds are drawn as asked, and what is wrong with the others."""
         print("\n| prompt | unguided | guided | what the other guided ones lack |\n|---|---|---|---|")
-        relations = self.guide.registry.relations()
         for prompt in PROMPTS:
-            scene, cells, faults = self.guide.parse(prompt), [], Counter[str]()
+            planned, cells, faults = self.guide.plan(prompt), [], Counter[str]()
             for guided in (False, True):
-                lacks = [missing(scene, row, relations) for row in self.found([prompt] * self.each, guided=guided)]
+                lacks = [missing(planned, row) for row in self.found([prompt] * self.each, guided=guided)]
                 cells.append(f"{lacks.count('')} of {self.each}")
                 faults = Counter(filter(None, lacks))
             reasons = ", ".join(f"{fault} ({number})" for fault, number in faults.most_common()) or "-"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from spatialguide import Generation, hookimpl
-from spatialguide.contracts import Backend
-from spatialguide.loading import Family, PipelineBackend
+from spatialguide import Backend, Generation, hookimpl
+from spatialguide.models.loading import Family, PipelineBackend
 
 #: Pipeline class; its weights, a hub id or a folder (None: `backend_options.model` says); steps, scale, width and height.
 STUDIO = Family("StableDiffusionPipeline", None, Generation(20, 4.0, 128, 128))

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageColor
 
-from spatialguide import hookimpl
-from spatialguide.contracts import Detection, Detector
+from spatialguide import Detection, Detector, hookimpl
 
 
 class PaintDetector:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from spatialguide import LossTerm, hookimpl
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from spatialguide.contracts import Relation
-    from spatialguide.scene import Scene
-    from spatialguide.statistics import ObjectStatistics
+from spatialguide.guidance.statistics import ObjectStatistics
+from spatialguide.scenes.planned import Structure
 
 
 class ElbowRoom(LossTerm):
@@ -22,16 +18,16 @@ class ElbowRoom(LossTerm):
 
     distance: float = Field(default=0.4, gt=0)
 
-    def __call__(self, statistics: ObjectStatistics, scene: Scene, relations: Mapping[str, Relation]) -> Tensor:
-        """One number per image; zero for fewer than two objects."""
-        import torch
+    def applies(self, scene: Structure) -> bool:
+        """To every scene with two objects or more."""
+        return len(scene.counts) > 1
 
+    def __call__(self, statistics: ObjectStatistics, scene: Structure) -> Tensor:
+        """One number per image; zero for fewer than two objects."""
         centroid = statistics.centroid  # (images, layers, objects, 2)
-        first, second = torch.triu_indices(len(scene.objects), len(scene.objects), offset=1)
-        if not len(first):
-            return statistics.mass.new_zeros(statistics.mass.shape[0])
+        first, second = torch.triu_indices(len(scene.counts), len(scene.counts), offset=1, device=centroid.device)
         gaps = (centroid[:, :, first] - centroid[:, :, second]).norm(dim=-1)
-        return (self.distance - gaps).relu().mean(dim=(1, 2))
+        return (self.distance - gaps).relu().mean(dim=1).sum(dim=1) / max(len(first), 1)
 
 
 @hookimpl

@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from spatialguide import hookimpl
-from spatialguide.contracts import Parser, Relation
+from spatialguide import Parser, Predicate, hookimpl
 from spatialguide.errors import PromptError
-from spatialguide.scene import Relation as Edge
-from spatialguide.scene import Scene, SceneObject, Span
+from spatialguide.scenes.scene import Relation, Scene, SceneObject, Span
 
 SIGNS = {"->": "left_of", "^": "above"}
 _SIGN = re.compile("|".join(re.escape(sign) for sign in SIGNS))
@@ -19,7 +17,7 @@ _SIGN = re.compile("|".join(re.escape(sign) for sign in SIGNS))
 class ArrowParser:
     """Objects between arrows; each arrow relates the object before it to the one after it."""
 
-    def __init__(self, relations: Mapping[str, Relation]) -> None:
+    def __init__(self, relations: Mapping[str, Predicate]) -> None:
         self.relations = relations
 
     def __call__(self, prompt: str) -> Scene:
@@ -38,7 +36,7 @@ class ArrowParser:
             span = Span(begin, begin + len(text.strip()))
             objects.append(SceneObject(text=text.strip(), head=text.split()[-1], span=span, phrase=span))
             if sign is not None:
-                edges.append(Edge(subject=len(objects) - 1, predicate=SIGNS[sign.group()], objects=(len(objects),)))
+                edges.append(Relation(subject=len(objects) - 1, predicate=SIGNS[sign.group()], objects=(len(objects),)))
                 start = sign.end()
         return Scene(prompt=prompt, objects=tuple(objects), relations=tuple(edges))
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from spatialguide import hookimpl
-from spatialguide.contracts import Relation
+from spatialguide import Predicate, hookimpl
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,6 @@ class LevelWith:
 
 
 @hookimpl
-def spatialguide_relations(register: Callable[[str, Relation], None]) -> None:
+def spatialguide_relations(register: Callable[[str, Predicate], None]) -> None:
     """level_with."""
     register("level_with", LevelWith())

@@ -24,10 +24,10 @@ from spatialguide.evaluation.memory import PeakMemory
 from spatialguide.evaluation.report import Report, check_installed, read_report, write_report
 from spatialguide.evaluation.runs import Run
 from spatialguide.evaluation.sheet import contact_sheet
-from spatialguide.evaluation.study import BASELINE, Kind, Method, Study
+from spatialguide.evaluation.study import BASELINE, Method, Study
 from spatialguide.guide import SpatialGuide
-from spatialguide.images import check_writable
-from spatialguide.scene import Scene
+from spatialguide.pictures.png import check_writable
+from spatialguide.scenes.scene import Scene
 
 #: Lines of progress where there is no terminal to draw a bar on.
 _LOG_LINES = 20
@@ -44,7 +44,7 @@ class Task:
         batch: prompts per call.
     """
 
-    benchmark: str = "visor"
+    benchmark: str
     options: Mapping[str, Any] | None = None
     prompts: int = 100
     images: int = 4
@@ -54,9 +54,8 @@ class Task:
 
 def run_benchmark(
     methods: Mapping[str, Method],
-    task: Task | None = None,
+    task: Task,
     *,
-    kind: Kind = "benchmark",
     folder: Path | None = None,
     features: FeatureChoice | None = None,
     sheet: Path | None = None,
@@ -66,7 +65,6 @@ def run_benchmark(
 
     Args:
         methods: from `spatialguide.evaluation.study`.
-        kind: what the report is to show.
         folder: keeps the run and its report; started again with the same settings it goes on where it was. A temporary one by
             default.
         features: for fidelity; the backend's own by default.
@@ -78,7 +76,6 @@ def run_benchmark(
     check_installed()
     if sheet is not None:
         check_writable(sheet)
-    task = task or Task()
     guide = SpatialGuide(methods[BASELINE].config)
     benchmark: Benchmark = guide.registry.make("benchmarks", task.benchmark, task.options or {})
     cases = guide.registry.call(
@@ -89,7 +86,6 @@ def run_benchmark(
             f"benchmark '{task.benchmark}' has no prompts for these options: change --option, or ask for more prompts"
         )
     study = Study(
-        kind=kind,
         benchmark=task.benchmark,
         options=dict(task.options or {}),
         prompts=tuple(case.prompt for case in cases),

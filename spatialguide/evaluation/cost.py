@@ -6,31 +6,30 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from torch import Tensor
 
 from spatialguide.config import GuideConfig
 from spatialguide.evaluation.architectures import ARCHITECTURES, Architecture, conditions, make_unet
 from spatialguide.evaluation.memory import PeakMemory
-from spatialguide.guidance import Guidance, Pending
-from spatialguide.layers import decoder_layers
-from spatialguide.losses import LossSum, Scored, make_terms
-from spatialguide.records import scene_from_triples
+from spatialguide.guidance.attach import Attachment, Settings
+from spatialguide.guidance.layers import decoder_layers
+from spatialguide.guidance.losses import make_terms
+from spatialguide.guidance.prompts import Prompts
 from spatialguide.registry import Registry
-from spatialguide.trace import Trace
+from spatialguide.scenes.planned import plan
+from spatialguide.scenes.records import scene_from_triples
 
 PROMPT = "a cat to the left of a dog"
 #: Where those words stand among CLIP's tokens.
 BINDING = ((2,), (8,))
-PARTS = ("forward", "statistics", "backward")
 #: The whole of a guided step, whatever the maps of random weights say.
-_WHOLE = {"window": (0.0, 1.0), "settle": False, "patience": None, "every": 1}
+_WHOLE = {"window": (0.0, 1.0), "settle": False, "patience": None}
 
 
 @dataclass(frozen=True)
@@ -43,35 +42,11 @@ class StepCost:
 
 @dataclass(frozen=True)
 class ArchitectureCost:
-    """One architecture's steps. variants: by name. parts: seconds of a guided step's parts, both forwards as one."""
+    """One architecture's steps. variants: by name."""
 
     name: str
     plain: StepCost
     variants: dict[str, StepCost]
-    parts: dict[str, float]
-
-
-@dataclass
-class _Timed(Guidance):
-    """Guidance that times its parts."""
-
-    parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
-
-    def _scored(self, pending: Pending) -> Scored:
-        scored: Scored = self._timed("statistics", lambda: Guidance._scored(self, pending))
-        return scored
-
-    def _gradient(self, scored: Scored, pending: Pending, needed: Tensor) -> Tensor:
-        gradient: Tensor = self._timed("backward", lambda: Guidance._gradient(self, scored, pending, needed))
-        return gradient
-
-    def _timed(self, part: str, action: Callable[[], Any]) -> Any:
-        _wait(self.pipeline.unet.device)
-        began = time.perf_counter()
-        result = action()
-        _wait(self.pipeline.unet.device)
-        self.parts[part] += time.perf_counter() - began
-        return result
 
 
 def measure(
@@ -98,10 +73,10 @@ def measure(
     bench = _Bench(ARCHITECTURES[name], config, registry, dtype, place, images)
     kinds: dict[str, Callable[[], Any]] = {
         "plain": nullcontext,
-        "strength 0": lambda: bench.guidance(strength=0.0).attached(),
-        "guided": lambda: bench.guidance().attached(),
-        "guided, all layers": lambda: bench.guidance(layers_per_level=None).attached(),
-        "guided, checkpointing": lambda: bench.guidance(checkpointing=True).attached(),
+        "strength 0": lambda: bench.guided(strength=0.0),
+        "guided": bench.guided,
+        "guided, all layers": lambda: bench.guided(layers_per_level=None),
+        "guided, checkpointing": lambda: bench.guided(checkpointing=True),
     }
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(rounds + 1):
@@ -118,7 +93,7 @@ def measure(
         with PeakMemory(place) as memory, around():
             bench.run()
         medians[kind] = StepCost(statistics.median(seconds[kind]), memory.used)
-    return ArchitectureCost(name, medians.pop("plain"), medians, bench.parts())
+    return ArchitectureCost(name, medians.pop("plain"), medians)
 
 
 class _Bench:
@@ -139,9 +114,9 @@ class _Bench:
         shape = (images, self._unet.config.in_channels, architecture.side, architecture.side)
         noise = torch.randn(shape, generator=torch.Generator(device).manual_seed(2), dtype=dtype, device=device)
         self._sample, self._timestep = noise.repeat(2, 1, 1, 1), torch.tensor(500.0, device=device)
-        self._losses = LossSum(
-            make_terms(config.losses, registry), registry.relations(), config.guidance.map_size, config.guidance.average
-        )
+        scene = plan(scene_from_triples(PROMPT, [("cat", "left_of", "dog")]), registry.relations())
+        self._terms = make_terms(config.losses, registry)
+        self._prompts = Prompts([scene] * images, [BINDING] * images, [PROMPT] * images, guided=True)
         scheduler = SimpleNamespace(
             timesteps=self._timestep[None].cpu(),
             config={"prediction_type": architecture.prediction},
@@ -151,17 +126,10 @@ class _Bench:
             unet=self._unet, scheduler=scheduler, guidance_scale=7.5, do_classifier_free_guidance=True
         )
 
-    def guidance(self, **changes: Any) -> _Timed:
+    def guided(self, **changes: Any) -> Attachment:
         config = self._config.guidance.model_copy(update={**_WHOLE, **changes})
-        return _Timed(
-            pipeline=self._pipeline,
-            scenes=[scene_from_triples(PROMPT, [("cat", "left_of", "dog")])] * self._images,
-            bindings=[BINDING] * self._images,
-            layers=decoder_layers(self._unet).first(config.layers_per_level),
-            losses=self._losses,
-            config=config,
-            trace=Trace(),
-        )
+        layers = decoder_layers(self._unet).first(config.layers_per_level)
+        return Attachment(self._pipeline, Settings(self._terms, layers, config), prompts=self._prompts)
 
     def run(self) -> float:
         """Seconds of one step."""
@@ -170,13 +138,6 @@ class _Bench:
             self._unet(self._sample, self._timestep, **self._call, return_dict=False)
         _wait(self._device)
         return time.perf_counter() - began
-
-    def parts(self) -> dict[str, float]:
-        """Seconds of a guided step by part."""
-        timed = self.guidance()
-        with timed.attached():
-            whole = self.run()
-        return {**timed.parts, "forward": whole - sum(timed.parts.values())}
 
 
 def _wait(device: torch.device) -> None:
@@ -189,7 +150,6 @@ def cost_table(costs: Sequence[ArchitectureCost], title: str) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, caption_justify="left")
     for column in ("model", "step", "s", "ratio", "peak GB", "extra GB"):
         table.add_column(column, no_wrap=True, justify="left" if column in ("model", "step") else "right")
-    notes = []
     for cost in costs:
         table.add_row(cost.name, "plain", _seconds(cost.plain.seconds), "", _gigabytes(cost.plain.memory), "")
         for name, step in cost.variants.items():
@@ -197,9 +157,7 @@ def cost_table(costs: Sequence[ArchitectureCost], title: str) -> Table:
             ratio = f"{step.seconds / cost.plain.seconds:.2f}"
             table.add_row("", name, _seconds(step.seconds), ratio, _gigabytes(step.memory), _gigabytes(extra))
         table.add_section()
-        parts = ", ".join(f"{part} {_seconds(cost.parts[part])} s" for part in PARTS)
-        notes.append(f"{cost.name}, a guided step: {parts}.")
-    table.caption = "\n".join([*notes, "Peak memory is above the loaded weights."])
+    table.caption = "Peak memory is above the loaded weights."
     return table
 
 

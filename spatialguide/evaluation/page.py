@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Prompts on the page; the figures are of all.
 _PROMPTS = 120
-#: An ablation's or a sweep's page shows each prompt's first images only.
+#: Of a prompt: of more methods only the judged one beside the plain model is shown.
 _PICTURES = 16
 _SIDE = 256
 
@@ -76,7 +76,7 @@ def html_page(report: Report, plots: Mapping[str, Figure]) -> str:
 
 def _cards(report: Report, judged: str) -> list[_Card]:
     """The prompts that the judged method fails most often first."""
-    shown = list(report.shots) if report.study.kind == "benchmark" else list(dict.fromkeys((BASELINE, judged)))
+    shown = list(report.shots) if len(report.shots) <= _PICTURES else [BASELINE, judged]
     images = report.study.images
     each = max(1, min(images, _PICTURES // len(shown)))
     ranked = []

@@ -16,10 +16,9 @@ from rich.table import Table
 
 from spatialguide.errors import ConfigError
 from spatialguide.evaluation.parsing import ParserScores, Record, score_records
-from spatialguide.evaluation.prompts import DATA, bundled_names, sr2d
-from spatialguide.evaluation.targets import Target
+from spatialguide.evaluation.prompts import DATA, bundled_names, inflector, sr2d
 from spatialguide.guide import SpatialGuide
-from spatialguide.records import to_record
+from spatialguide.scenes.records import to_record
 
 _VISOR = {"to the left of": "left_of", "to the right of": "right_of", "above": "above", "below": "below"}
 #: T2I-CompBench's spatial and 3d_spatial phrases.
@@ -80,12 +79,11 @@ class Speed:
 
 @dataclass(frozen=True)
 class ParserReport:
-    """Everything that was measured; `peers` are scores of other parsers on the same gold prompts."""
+    """Everything that was measured."""
 
     templates: tuple[Templates, ...]
     gold: ParserScores
     speed: Speed
-    peers: Mapping[str, ParserScores]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready copy."""
@@ -93,61 +91,39 @@ class ParserReport:
             "templates": [asdict(item) for item in self.templates],
             "gold": self.gold.as_dict(),
             "speed": asdict(self.speed),
-            "peers": {name: scores.as_dict() for name, scores in self.peers.items()},
         }
 
-    def targets(self) -> list[Target]:
-        """What the parser must reach."""
-        gold, speed = self.gold, self.speed
-        found = [
-            Target(f"{t.name}, {t.prompts} prompts exact", "100%", f"{100 * t.exact / t.prompts:.2f}%", t.exact == t.prompts)
-            for t in self.templates
-            if t.prompts
-        ]
-        found += [
-            Target(f"gold, {gold.prompts} prompts: relations exact", ">= 97%", f"{gold.exact:.1f}%", gold.exact >= 97),
-            Target("gold: objects F1", ">= 98%", f"{gold.objects.f1:.1f}%", gold.objects.f1 >= 98),
-            Target("gold: attributes F1", ">= 95%", f"{gold.attributes.f1:.1f}%", gold.attributes.f1 >= 95),
-            Target("batch", ">= 500 prompts/s", f"{speed.prompts:.0f} prompts/s", speed.prompts >= 500),
-            Target("one prompt", "<= 15 ms", f"{speed.single:.1f} ms", speed.single <= 15),
-            Target("loading", "<= 1.5 s", f"{speed.loading:.2f} s", speed.loading <= 1.5),
-        ]
-        for name, scores in self.peers.items():
-            behind = [key for key, cell in gold.by_category.items() if cell[0] <= scores.by_category[key][0]]
-            measured = "on every one" if not behind else f"not on {', '.join(sorted(behind))}"
-            found.append(Target(f"ahead of {name} by class", "on every one", measured, not behind))
-        return found
-
     def table(self) -> Table:
-        """Gold prompts by class."""
-        table = Table(title="relations exactly right, by class (percent)", title_justify="left")
-        table.add_column("class")
-        for column in ("prompts", "this parser", *self.peers):
-            table.add_column(column, justify="right")
-        for category, (_, total) in sorted(self.gold.by_category.items()):
-            cells = (scores.by_category[category] for scores in (self.gold, *self.peers.values()))
-            table.add_row(category, str(total), *(f"{100 * right / count:.1f}" for right, count in cells))
-        everyone = (self.gold, *self.peers.values())
+        """Templates, gold prompts by class, and speed."""
+        gold = self.gold
+        table = Table("what", "prompts", "exact or F1, percent", title="the parser", title_justify="left")
+        for columns in table.columns[1:]:
+            columns.justify = "right"
+        for each in self.templates:
+            if each.prompts:
+                table.add_row(f"templates of {each.name}", str(each.prompts), f"{100 * each.exact / each.prompts:.2f}")
         table.add_section()
-        table.add_row("all", str(self.gold.prompts), *(f"{scores.exact:.1f}" for scores in everyone))
+        for category, (right, total) in sorted(gold.by_category.items()):
+            table.add_row(category, str(total), f"{100 * right / total:.1f}")
+        table.add_section()
+        table.add_row("all", str(gold.prompts), f"{gold.exact:.1f}")
         for name in ("triples", "objects", "names", "attributes"):
-            table.add_row(f"{name}, F1", "", *(f"{getattr(scores, name).f1:.1f}" for scores in everyone))
-        table.add_row("counts right", "", f"{self.gold.count_accuracy:.1f}", *("" for _ in self.peers))
+            table.add_row(f"{name}, F1", "", f"{getattr(gold, name).f1:.1f}")
+        table.add_row("counts right", "", f"{gold.count_accuracy:.1f}")
+        speed = self.speed
+        table.caption = f"{speed.prompts:.0f} prompts/s, one alone {speed.single:.1f} ms, loading {speed.loading:.2f} s"
         return table
 
 
-def run_parser_benchmark(
-    guide: SpatialGuide, gold: Path | None = None, peers: bool = False, most: int | None = None
-) -> ParserReport:
+def run_parser_benchmark(guide: SpatialGuide, gold: Path | None = None, most: int | None = None) -> ParserReport:
     """Measure the guide's parser.
 
     Args:
         gold: JSON lines in the format of `docs/parser.md`; the project's own set by default.
         most: generated prompts per set, spread over the set; all without it.
-        peers: score scenegraphparser too, where it is installed.
 
     Raises:
-        ConfigError: the gold file is not readable, or the peer is not installed.
+        ConfigError: the gold file is not readable.
     """
     rows = read_gold(gold)
     prompts = [row["prompt"] for row in rows]
@@ -156,14 +132,7 @@ def run_parser_benchmark(
         _check(guide, "T2I-CompBench spatial", noun_templates(bundled_names("nouns"), _COMPBENCH, ""), most),
         _check(guide, "GenEval position", noun_templates(bundled_names("nouns"), _GENEVAL, "a photo of "), most),
     )
-    mine = score_records(rows, records(guide, prompts))
-    others = {}
-    if peers:
-        from spatialguide.evaluation import peer_parser
-
-        relations = guide.registry.relations()
-        others[peer_parser.NAME] = score_records(rows, peer_parser.records(prompts, relations))
-    return ParserReport(templates, mine, _speed(guide, prompts), others)
+    return ParserReport(templates, score_records(rows, records(guide, prompts)), _speed(guide, prompts))
 
 
 def records(guide: SpatialGuide, prompts: Iterable[str]) -> Iterator[Record]:
@@ -197,9 +166,7 @@ def visor_templates(objects: Sequence[str]) -> Iterator[Template]:
 
 def noun_templates(objects: Sequence[str], phrases: Mapping[str, str], prefix: str) -> Iterator[Template]:
     """Every noun once as subject and once as ground of every phrase: with articles, without, and in the plural."""
-    import inflect
-
-    engine = inflect.engine()
+    engine = inflector()
     plural = {name: engine.plural(name) for name in objects}
     for step, (phrase, predicate) in enumerate(phrases.items(), start=1):
         for number, subject in enumerate(objects):

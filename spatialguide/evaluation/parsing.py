@@ -15,7 +15,7 @@ from typing import Any
 
 import networkx
 
-from spatialguide.records import REGION
+from spatialguide.scenes.records import REGION
 
 Record = Mapping[str, Any]
 Triple = tuple[str, ...]

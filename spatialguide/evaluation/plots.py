@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spatialguide.evaluation.fidelity import CLIP_SCORE, DISTANCE, FRECHET, SATURATION
 from spatialguide.evaluation.report import MethodReport, Report
-from spatialguide.evaluation.study import BASELINE, GUIDED
+from spatialguide.evaluation.study import BASELINE
 from spatialguide.evaluation.uncertainty import Interval
 
 if TYPE_CHECKING:
@@ -35,16 +35,29 @@ _Read = Callable[[MethodReport], tuple[float, Interval]]
 
 
 def plots(report: Report) -> dict[str, Figure]:
-    """Every plot that the report's kind asks for, by title."""
+    """Every plot that the report asks for, by title."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
-        if report.study.kind == "sweep":
-            return {"Accuracy against fidelity": _trade(report), "What strength does": _sweep(report)}
-        if report.study.kind == "ablation":
-            return {"What each part does": _ablation(report), "Accuracy against fidelity": _trade(report)}
         found = {"Objects and relations": _accuracy(report), "Accuracy against fidelity": _trade(report)}
-        return found | ({"Relation by relation": _relations(report)} if len(report.methods[0].relations) > 1 else {})
+        number = _number(report)
+        if number is not None:
+            found[f"What {number} does"] = _sweep(report, number)
+        if len(report.methods[0].relations) > 1 and not _varied(report):
+            found["Relation by relation"] = _relations(report)
+        return found
+
+
+def _varied(report: Report) -> list[MethodReport]:
+    return [each for each in report.methods if each.method.varied]
+
+
+def _number(report: Report) -> str | None:
+    """The one key that varies, if it is a number."""
+    found = [each.method.varied for each in _varied(report)]
+    keys = {key for varied in found for key in varied}
+    numbers = all(isinstance(value, (int, float)) for varied in found for value in varied.values())
+    return keys.pop() if len(keys) == 1 and numbers else None
 
 
 def svg(figure: Figure) -> str:
@@ -85,25 +98,21 @@ def _whiskers(reads: Sequence[tuple[float, Interval]]) -> list[list[float]]:
     return [[max(0.0, v - i.low) for v, i in reads], [max(0.0, i.high - v) for v, i in reads]]
 
 
-def _dots(
-    axes: Axes, methods: Sequence[MethodReport], labels: Sequence[str], read: _Read, shift: float = 0, **style: Any
-) -> None:
+def _dots(axes: Axes, methods: Sequence[MethodReport], read: _Read, shift: float, **style: Any) -> None:
     """A row per method, with whiskers; shift: down from the middle of the row."""
     reads = [read(each) for each in methods]
     places = [place + shift for place in range(len(methods))]
     axes.errorbar([v for v, _ in reads], places, xerr=_whiskers(reads), fmt="o", capsize=2.5, **style)
-    axes.set_yticks(range(len(methods)), labels)
-    axes.set_ylim(len(methods) - 0.5, -0.5)
-    axes.grid(axis="y", visible=False)
 
 
 def _accuracy(report: Report) -> Figure:
     figure = _figure(9, 1.1 + 0.5 * len(report.methods))
     axes = figure.subplots()
-    names = [each.name for each in report.methods]
-    _dots(axes, report.methods, names, _oa, -0.14, color=PLAIN, mfc="white", label="all objects (OA)")
-    _dots(axes, report.methods, names, _uncond, 0.14, color=STRONG, label="objects and relations (uncond)")
-    axes.set(xlim=(0, 100), xlabel="percent of images, 95% interval")
+    _dots(axes, report.methods, _oa, -0.14, color=PLAIN, mfc="white", label="all objects (OA)")
+    _dots(axes, report.methods, _uncond, 0.14, color=STRONG, label="objects and relations (uncond)")
+    axes.set_yticks(range(len(report.methods)), [each.name for each in report.methods])
+    axes.set(xlim=(0, 100), xlabel="percent of images, 95% interval", ylim=(len(report.methods) - 0.5, -0.5))
+    axes.grid(axis="y", visible=False)
     figure.legend(loc="outside upper right", ncols=2, frameon=False)
     return figure
 
@@ -125,19 +134,20 @@ def _relations(report: Report) -> Figure:
 
 
 def _trade(report: Report) -> Figure:
-    """Accuracy against each fidelity figure; a sweep's strengths are joined in their order."""
+    """Accuracy against each fidelity figure; values of one number are joined in their order."""
     first = report.methods[0].fidelity
     shown = [name for name in (FRECHET, CLIP_SCORE, DISTANCE, SATURATION) if name in first]
     figure = _figure(3.6 * len(shown) + 0.3, 3.6)
     for axes, name in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True):
-        if report.study.kind == "sweep":
-            xs, ys = zip(*((_fidelity(name)(each)[0], _uncond(each)[0]) for each in report.methods), strict=True)
+        if _number(report) is not None:
+            xs, ys = zip(*((_fidelity(name)(each)[0], _uncond(each)[0]) for each in _varied(report)), strict=True)
             axes.plot(xs, ys, color=STRONG, linewidth=1, zorder=1)
         for each, colour in zip(report.methods, _colours(report), strict=True):
             (x, across), (y, along) = _fidelity(name)(each), _uncond(each)
             errors = {"xerr": _whiskers([(x, across)]), "yerr": _whiskers([(y, along)])}
             axes.errorbar(x, y, **errors, fmt="o", color=colour, elinewidth=0.8, zorder=2)
-            axes.annotate(_short(each), (x, y), textcoords="offset points", xytext=(5, 5), fontsize=7.5)
+            label = ", ".join(map(str, each.method.varied.values())) or each.name
+            axes.annotate(label, (x, y), textcoords="offset points", xytext=(5, 5), fontsize=7.5)
         axes.set(xlabel=_AXES[name], title=name[0].upper() + name[1:])
     figure.axes[0].set_ylabel("uncond, percent")
     return figure
@@ -151,9 +161,9 @@ _AXES = {
 }
 
 
-def _sweep(report: Report) -> Figure:
-    """Accuracy and fidelity over strength; the plain model is strength 0."""
-    strengths = [0.0 if each.name == BASELINE else each.method.config.guidance.strength for each in report.methods]
+def _sweep(report: Report, key: str) -> Figure:
+    """Accuracy and fidelity over a number; the plain model's as dashed lines."""
+    methods = _varied(report)
     panels: list[tuple[str, list[tuple[str, _Read, str]]]] = [
         ("Accuracy, percent", [("OA", _oa, PLAIN), ("uncond", _uncond, STRONG)]),
         *((name[0].upper() + name[1:], [(name, _fidelity(name), ACCENT)]) for name in report.methods[0].fidelity),
@@ -161,51 +171,21 @@ def _sweep(report: Report) -> Figure:
     figure = _figure(3.1 * len(panels), 2.9)
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for label, read, colour in lines:
-            reads = [read(each) for each in report.methods]
-            axes.errorbar(
-                strengths, [v for v, _ in reads], yerr=_whiskers(reads), fmt="o-", color=colour, capsize=2.5, label=label
-            )
-        axes.set(xlabel="strength", title=title)
+            reads = [read(each) for each in methods]
+            numbers = [each.method.varied[key] for each in methods]
+            style: dict[str, Any] = {"fmt": "o-", "color": colour, "capsize": 2.5, "label": label}
+            axes.errorbar(numbers, [v for v, _ in reads], yerr=_whiskers(reads), **style)
+            axes.axhline(read(report.of(BASELINE))[0], color=colour, linestyle="--", linewidth=1)
+        axes.set(xlabel=key, title=title)
         if len(lines) > 1:
             axes.legend(frameon=False)
             axes.set_ylim(0, 100)
     return figure
 
 
-def _ablation(report: Report) -> Figure:
-    """One panel per grid: uncond of each setting, with the plain model and the configured guidance as lines."""
-    groups = list(dict.fromkeys(each.method.group for each in report.methods if each.method.group))
-    rows = [[each for each in report.methods if each.method.group == group] for group in groups]
-    figure = _figure(8, sum(0.9 + 0.27 * len(row) for row in rows))
-    panels = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=[len(row) + 1 for row in rows])
-    for axes, group, row in zip(panels[:, 0], groups, rows, strict=True):
-        _dots(axes, row, [each.method.setting for each in row], _uncond, color=STRONG)
-        for name, colour in ((BASELINE, PLAIN), (GUIDED, ACCENT)):
-            value = report.of(name).scores.uncond
-            axes.axvline(value, color=colour, linestyle="--", linewidth=1, label=name if name == BASELINE else "as configured")
-        axes.set_title(group.capitalize())
-    panels[-1, 0].set(xlim=(0, 100), xlabel="uncond, percent of images, 95% interval")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
-    return figure
-
-
 def _colours(report: Report) -> list[str]:
-    """Grey for the plain model, then a colour per method."""
+    """Grey for the plain model, which is the first, then a colour per method."""
     import matplotlib
 
     palette = [STRONG, ACCENT, SOFT, *(matplotlib.colors.to_hex(matplotlib.colormaps["tab20"](n)) for n in range(20))]
-    guided = 0
-    found = []
-    for each in report.methods:
-        if each.name == BASELINE:
-            found.append(PLAIN)
-        elif report.study.kind == "benchmark":
-            found.append(palette[guided % len(palette)])
-            guided += 1
-        else:
-            found.append(ACCENT if each.name == GUIDED else STRONG)
-    return found
-
-
-def _short(report: MethodReport) -> str:
-    return report.method.setting or report.name
+    return [PLAIN, *(palette[place % len(palette)] for place in range(len(report.methods) - 1))]

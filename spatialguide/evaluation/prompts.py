@@ -7,6 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from spatialguide.errors import EvaluationError
 
 #: SR2D's relations in its order.
 RELATION_PHRASES = ("to the left of", "to the right of", "above", "below")
@@ -16,6 +20,31 @@ DATA = resources.files("spatialguide.evaluation") / "data"
 def bundled_names(which: str) -> list[str]:
     """A bundled list of object names: "coco" (VISOR's 80) or "nouns"."""
     return (DATA / f"{which}.txt").read_text(encoding="utf-8").splitlines()
+
+
+def inflector() -> Any:
+    """inflect's engine: articles and plurals.
+
+    Raises:
+        EvaluationError: it is not installed.
+    """
+    try:
+        import inflect
+    except ImportError as error:
+        raise EvaluationError('prompts of benchmarks need inflect: pip install "spatialguide[bench]"') from error
+    return inflect.engine()
+
+
+def read_lines(file: str) -> list[str]:
+    """Lines of a publication's file, empty ones left out.
+
+    Raises:
+        EvaluationError: it cannot be read.
+    """
+    try:
+        return [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"cannot read '{file}': {error}; give the path of the publication's file") from error
 
 
 @dataclass(frozen=True)
@@ -43,9 +72,7 @@ def sr2d(names: Sequence[str]) -> list[Sr2dPrompt]:
 
 
 def _sr2d(names: Sequence[str]) -> Iterator[Sr2dPrompt]:
-    import inflect
-
-    engine = inflect.engine()
+    engine = inflector()
     article = {name: engine.an(name) for name in names}
     for first, second in combinations(names, 2):
         for relation in (*RELATION_PHRASES, "and"):

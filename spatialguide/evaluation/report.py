@@ -24,7 +24,7 @@ from spatialguide.files import write_text
 _DPI = 150
 #: Not compared with the configured guidance.
 _OWN = (BASELINE, GUIDED)
-_NEEDED = ("torchmetrics", "matplotlib", "jinja2")
+_NEEDED = ("torchmetrics", "matplotlib", "jinja2", "inflect", "filelock")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def check_installed() -> None:
     """Raise EvaluationError where what reports need is not installed."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise EvaluationError(f"benchmarks need {', '.join(missing)}: pip install 'spatialguide[bench]'")
+        raise EvaluationError(f'benchmarks need {", ".join(missing)}: pip install "spatialguide[bench]"')
 
 
 def read_report(folder: Path, features: Features | None) -> Report:

@@ -18,14 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from PIL import Image
 
 from spatialguide.errors import EvaluationError, OutputError, RunWarning
-from spatialguide.files import difference, write_text
+from spatialguide.files import DRAFT, difference, write_bytes, write_text
+from spatialguide.pictures.png import png_bytes
 from spatialguide.versions import versions
-
-_DRAFT = ".tmp"
 
 
 class Run:
@@ -66,8 +64,8 @@ class Run:
                     stacklevel=3,
                 )
             return
-        _write(self.folder / "environment.json", _environment())
-        _write(path, self._manifest)
+        for name, data in (("environment", _environment()), ("manifest", self._manifest)):
+            write_text(self.folder / f"{name}.json", json.dumps(data, indent=2))
 
     def _read_rows(self) -> dict[str, dict[str, Any]]:
         """Rows by key, but for a last line that is cut short: a kill did that, or a process that is writing it now."""
@@ -95,11 +93,13 @@ class Run:
         Raises:
             EvaluationError: another process is writing to the run.
         """
+        from filelock import FileLock, Timeout
+
         try:
             with FileLock(self.folder / ".lock", timeout=0):
                 if self._rows_path.exists():
                     os.truncate(self._rows_path, len(self._whole_lines()))
-                for draft in (self.folder / "images").glob(f"*{_DRAFT}"):
+                for draft in (self.folder / "images").glob(f".*{DRAFT}"):
                     draft.unlink()
                 self._rows = self._read_rows()
                 yield
@@ -114,10 +114,7 @@ class Run:
         """Keep an image and its row, inside a block of `writing`; one that is there already stays as it is."""
         if self.has([key]):
             return
-        path = self.picture(key)
-        draft = path.with_suffix(_DRAFT)
-        image.save(draft, format="PNG")
-        draft.replace(path)
+        write_bytes(self.picture(key), png_bytes(image))
         kept = {"key": key, **row}
         with self._rows_path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(kept) + "\n")
@@ -168,7 +165,3 @@ def _environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         **versions(),
     }
-
-
-def _write(path: Path, data: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(data, indent=2))

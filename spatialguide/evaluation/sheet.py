@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from spatialguide.evaluation.runs import Run
 from spatialguide.evaluation.study import Study
-from spatialguide.images import enlarged
+from spatialguide.pictures.png import enlarged
 
 _PROMPTS = 12
 _SIDE, _GAP, _TITLE = 192, 4, 26

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
@@ -37,13 +36,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of a report. groups: one per row; a change of group starts a new part of the table."""
+    """A table of a report."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    groups: tuple[str, ...]
-    caption: str = ""
+    caption: str
 
 
 def grids(report: Report) -> list[Grid]:
@@ -89,20 +87,18 @@ def markdown(report: Report) -> str:
         for row in grid.rows:
             cells = (f"{cell.text} ({cell.interval})" if cell.interval else cell.text for cell in row)
             lines.append(f"| {' | '.join(cells)} |")
-        lines += ["", grid.caption, ""] if grid.caption else [""]
+        lines += ["", grid.caption, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _rich(grid: Grid) -> Table:
-    table = Table(title=grid.title, caption=grid.caption or None, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=grid.title, caption=grid.caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
     for number, column in enumerate(grid.columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=not number)
-    for place, row in enumerate(grid.rows):
+    for row in grid.rows:
         table.add_row(*(escape(cell.text) for cell in row))
         if any(cell.interval for cell in row):
             table.add_row(*(cell.interval for cell in row), style="dim")
-        if place + 1 < len(grid.rows) and grid.groups[place] != grid.groups[place + 1]:
-            table.add_section()
     return table
 
 
@@ -117,7 +113,7 @@ def _accuracy(report: Report) -> Grid:
         "Percent, with 95% intervals (bootstrap over prompts). OA: images with all objects; uncond: and all relations; "
         "cond = uncond / OA; 1, 2, ...: prompts with at least so many right images."
     )
-    return _grid(report, "Accuracy", ("method", "OA", "uncond", "cond", *counts), rows, caption)
+    return Grid("Accuracy", ("method", "OA", "uncond", "cond", *counts), tuple(rows), caption)
 
 
 def _gains(report: Report) -> Grid:
@@ -128,8 +124,7 @@ def _gains(report: Report) -> Grid:
         rows.append((Cell(each.name), *(cell for comparison in (versus, *also) for cell in _gain(comparison))))
     columns = ("method", "over unguided", "p", "over guided", "p")[: len(rows[0])]
     caption = "Difference of uncond on the same prompts and seeds; p of a paired sign-flip test over prompts."
-    groups = tuple(each.method.group for each, _ in compared)
-    return Grid("Gain", columns, tuple(rows), groups, caption)
+    return Grid("Gain", columns, tuple(rows), caption)
 
 
 def _gain(comparison: Comparison | None) -> tuple[Cell, Cell]:
@@ -157,23 +152,14 @@ def _cost(report: Report) -> Grid:
     notes.append("s/image: median over batches; ratio: to the plain model's.")
     at_once = min(report.study.batch, len(report.study.prompts)) * report.study.images
     notes.append(f"MB/image: peak memory above the loaded model, in batches of {at_once} images.")
-    return _grid(report, "Fidelity and cost", ("method", *names, "s/image", "ratio", "MB/image"), rows, " ".join(notes))
+    return Grid("Fidelity and cost", ("method", *names, "s/image", "ratio", "MB/image"), tuple(rows), " ".join(notes))
 
 
 def _relations(report: Report) -> Grid:
     names = sorted({predicate for each in report.methods for predicate in each.relations})
-    rows = [(Cell(each.name), *(_figure(each.relations[name]) for name in names)) for each in report.methods]
-    return _grid(
-        report,
-        "By relation",
-        ("method", *(name.replace("_", " ") for name in names)),
-        rows,
-        "uncond of the prompts that hold the relation, percent.",
-    )
-
-
-def _grid(report: Report, name: str, columns: Sequence[str], rows: Sequence[tuple[Cell, ...]], caption: str) -> Grid:
-    return Grid(name, tuple(columns), tuple(rows), tuple(each.method.group for each in report.methods), caption)
+    rows = tuple((Cell(each.name), *(_figure(each.relations[name]) for name in names)) for each in report.methods)
+    columns = ("method", *(name.replace("_", " ") for name in names))
+    return Grid("By relation", columns, rows, "uncond of the prompts that hold the relation, percent.")
 
 
 def _figure(figure: Figure, form: str = ".1f", bounds: str = ".0f") -> Cell:

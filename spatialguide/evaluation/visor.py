@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -13,27 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spatialguide.contracts import Detection, Relation
+from spatialguide.contracts import Benchmark, Case, Detection, Predicate
 from spatialguide.errors import EvaluationError
 from spatialguide.evaluation.prompts import Sr2dPrompt
 from spatialguide.evaluation.uncertainty import Comparison, Interval, bootstrap, compare
-from spatialguide.scene import Relation as Edge
-from spatialguide.scene import Scene
+from spatialguide.scenes.scene import Relation, Scene
 
 Size = tuple[int, int]
 #: Images per prompt in the publication.
 IMAGES = 4
 #: From this score on an image counts as right; most rules give 0 or 1, T2I-CompBench's gives 0 or more than a half.
 RIGHT = 0.5
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One image: which prompt it belongs to, whether all objects were detected, whether the relations hold."""
-
-    prompt: int
-    detected: bool
-    correct: bool
 
 
 @dataclass(frozen=True)
@@ -49,38 +39,24 @@ class VisorScores:
     intervals: tuple[Interval, ...] = ()
 
 
-def visor_scores(outcomes: Iterable[Outcome], most: int | None = None) -> VisorScores:
-    """Aggregate images into VISOR's figures; cond is NaN when no image shows its objects.
-
-    Args:
-        most: `at_least` goes up to this many images; by default up to the most that a prompt has.
-
-    Raises:
-        ValueError: there are no outcomes.
-    """
-    rows = [(row.prompt, float(row.detected), float(row.detected and row.correct)) for row in outcomes]
-    if not rows:
-        raise ValueError("no images to score")
-    prompts, detected, correct = (np.array(column) for column in zip(*rows, strict=True))
-    return aggregate(prompts, detected, correct, most)
-
-
 def aggregate(
-    prompts: NDArray[np.int64], detected: NDArray[np.float64], correct: NDArray[np.float64], most: int | None
+    prompts: NDArray[np.int64], detected: NDArray[np.float64], correct: NDArray[np.float64], most: int
 ) -> VisorScores:
     """Figures in the publishers' own order of operations, so that every printed digit agrees with theirs.
+
+    cond is NaN where no image shows its objects.
 
     Args:
         prompts: (images,), number of each image's prompt.
         detected: (images,), 1 where all objects were found. correct: (images,), in [0, 1].
-        most: see `visor_scores`.
+        most: `at_least` goes up to this many images.
     """
     _, place, images = np.unique(prompts, return_inverse=True, return_counts=True)
     size = len(images)
     total = np.bincount(place, weights=correct, minlength=size)
     hits = np.bincount(place, weights=correct >= RIGHT, minlength=size)
     found = np.bincount(place, weights=detected, minlength=size)
-    steps = range(1, (most or int(images.max())) + 1)
+    steps = range(1, most + 1)
     reached = np.stack([hits >= n for n in steps], axis=1).astype(np.float64)
     shown = float(detected.sum())
     oa = 100 * shown / len(prompts)
@@ -181,7 +157,7 @@ def read_detections(path: Path) -> dict[str, Any]:
     return results
 
 
-def relation_holds(scene: Scene, edge: Edge, detections: Sequence[Detection], relation: Relation, size: Size) -> bool:
+def relation_holds(scene: Scene, edge: Relation, detections: Sequence[Detection], relation: Predicate, size: Size) -> bool:
     """VISOR's rule: true if it holds for the centroids of at least one choice of boxes.
 
     Args:
@@ -194,17 +170,23 @@ def relation_holds(scene: Scene, edge: Edge, detections: Sequence[Detection], re
     return any(float(relation.distance(*boxes)) > 0 for boxes in product(*choices))
 
 
-def score_image(
-    prompt: int, scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Relation], size: Size
-) -> Outcome:
-    """Score one image against its scene: all objects detected, all relations true."""
-    present = {d.label for d in detections}
-    detected = all(item.text in present for item in scene.objects)
-    correct = all(relation_holds(scene, e, detections, relations[e.predicate], size) for e in scene.relations)
-    return Outcome(prompt, detected, detected and correct)
+class VisorRule(Benchmark):
+    """Benchmarks scored by VISOR's rule over all relations of the scene."""
+
+    def labels(self, case: Case, scene: Scene) -> tuple[str, ...]:
+        """The scene's objects, as the publication asks its detector."""
+        return tuple(dict.fromkeys(item.text for item in scene.objects))
+
+    def score(
+        self, case: Case, scene: Scene, detections: Sequence[Detection], size: Size, relations: Mapping[str, Predicate]
+    ) -> tuple[bool, float]:
+        """Whether all objects were detected, and 1 where all relations hold too."""
+        detected = set(self.labels(case, scene)) <= {detection.label for detection in detections}
+        correct = all(relation_holds(scene, e, detections, relations[e.predicate], size) for e in scene.relations)
+        return detected, float(detected and correct)
 
 
-def relation_verdicts(scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Relation], size: Size) -> str:
+def relation_verdicts(scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Predicate], size: Size) -> str:
     """One line for people: 'cat left_of dog: yes', or which object is missing."""
     present = {d.label for d in detections}
     missing = [scene.name(i) for i, item in enumerate(scene.objects) if item.text not in present]

@@ -48,6 +48,7 @@ def test_random_weights_keep_signals_finite() -> None:
     assert 1e-3 < output.std() < 1e3
 
 
+@pytest.mark.slow
 def test_every_kind_of_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "small", SMALL)
     told: list[str] = []
@@ -56,8 +57,6 @@ def test_every_kind_of_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == 3 * kinds + [f"memory of {kind}" for kind in kinds]
     assert list(found.variants) == kinds[1:]
     assert found.plain.seconds > 0
-    assert set(found.parts) == set(cost.PARTS)
-    assert all(seconds > 0 for seconds in found.parts.values())
     console = Console(width=160, record=True)
     console.print(cost.cost_table([found], "One step"))
     text = console.export_text()

@@ -138,6 +138,7 @@ def test_the_gold_set_is_sound() -> None:
             assert predicate == "in_region" or set(grounds) <= ids
 
 
+@pytest.mark.slow
 def test_gold_prompts(scores: ParserScores) -> None:
     assert scores.exact >= 98
     assert scores.objects.f1 >= 99
@@ -148,6 +149,7 @@ def test_gold_prompts(scores: ParserScores) -> None:
         assert right / total >= 0.88, category
 
 
+@pytest.mark.slow
 def test_templates_in_samples() -> None:
     wanted = [
         *list(visor_templates(bundled_names("coco")))[::97],

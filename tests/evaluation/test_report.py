@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,25 @@ from spatialguide.config import make_config
 from spatialguide.errors import EvaluationError
 from spatialguide.evaluation import report as reports
 from spatialguide.evaluation.plots import plots, svg
+from spatialguide.evaluation.prompts import inflector
 from spatialguide.evaluation.runs import Run
 from spatialguide.evaluation.study import (
     BASELINE,
     GUIDED,
     Method,
     Study,
-    ablation_methods,
     benchmark_methods,
     read_study,
-    sweep_methods,
 )
 from spatialguide.evaluation.tables import grids, markdown, terminal, title
-from spatialguide.registry import Registry
 
 PROMPTS = ("a cat to the left of a dog", "a <b>bus</b> above a car", "a clock below a bus")
 RELATIONS = (["left_of"], ["above"], ["below", "below"])
 
 
-def make_run(folder: Path, methods: dict[str, Method], right: dict[str, list[int]], kind: Any = "benchmark") -> Study:
+def make_run(folder: Path, methods: dict[str, Method], right: dict[str, list[int]]) -> Study:
     """A finished run with two images per prompt; right: how many of each prompt's images are, by method, all by default."""
-    study = Study(kind=kind, benchmark="visor", prompts=PROMPTS, images=2, batch=1, seed=0, methods=methods)
+    study = Study(benchmark="visor", prompts=PROMPTS, images=2, batch=1, seed=0, methods=methods)
     run = Run(folder, study.model_dump(mode="json"))
     with run.writing():
         fill(run, study, right)
@@ -211,6 +210,7 @@ def test_the_page_needs_nothing_but_itself_and_shows_failures_first(folder: Path
     assert (folder / "report.md").read_text(encoding="utf-8") == markdown(read(folder))
 
 
+@pytest.mark.slow
 def test_a_page_comes_out_the_same_twice(folder: Path) -> None:
     reports.write_report(read(folder), folder)
     first = (folder / "report.html").read_bytes()
@@ -218,31 +218,41 @@ def test_a_page_comes_out_the_same_twice(folder: Path) -> None:
     assert (folder / "report.html").read_bytes() == first
 
 
-def test_every_kind_of_study_has_its_plots(tmp_path: Path, registry: Registry) -> None:
-    kinds = {
-        "sweep": (sweep_methods(make_config(), [0.5, 1]), {"Accuracy against fidelity", "What strength does"}),
-        "ablation": (
-            ablation_methods(make_config(), registry, ["terms"]),
-            {"What each part does", "Accuracy against fidelity"},
-        ),
-        "benchmark": (
-            benchmark_methods(make_config()),
-            {"Objects and relations", "Accuracy against fidelity", "Relation by relation"},
-        ),
-    }
-    for kind, (methods, titles) in kinds.items():
-        make_run(tmp_path / kind, methods, {}, kind)
-        report = read(tmp_path / kind)
-        drawn = plots(report)
-        assert set(drawn) == titles
-        for figure in drawn.values():
-            assert svg(figure).startswith("<svg")
-        reports.write_report(report, tmp_path / kind)
-        assert (tmp_path / kind / "report.html").stat().st_size > 10_000
-        assert "| guided |" in (tmp_path / kind / "report.md").read_text() or kind == "sweep"
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("vary", "title"),
+    [
+        ({}, "Relation by relation"),
+        ({"guidance.strength": [0.5, 1]}, "What guidance.strength does"),
+        ({"losses": ["-each"], "steps": [2, 3]}, None),
+    ],
+)
+def test_every_study_has_its_plots(tmp_path: Path, vary: dict[str, Any], title: str | None) -> None:
+    make_run(tmp_path, benchmark_methods(make_config(), vary=vary), {})
+    report = read(tmp_path)
+    drawn = plots(report)
+    assert set(drawn) == {"Objects and relations", "Accuracy against fidelity", *([title] if title else [])}
+    for figure in drawn.values():
+        assert svg(figure).startswith("<svg")
+    reports.write_report(report, tmp_path)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert "| guided |" in (tmp_path / "report.md").read_text()
+
+
+def test_a_run_of_a_version_that_had_kinds_of_studies_is_read(folder: Path) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for method in manifest["methods"].values():
+        del method["varied"]
+        method |= {"group": "", "setting": ""}
+    path.write_text(json.dumps({**manifest, "kind": "sweep"}), encoding="utf-8")
+    assert read(folder).prompts == (0, 1, 2)
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "find_spec", lambda name: None if name == "torchmetrics" else object())
-    with pytest.raises(EvaluationError, match=r"benchmarks need torchmetrics: pip install 'spatialguide\[bench\]'"):
+    with pytest.raises(EvaluationError, match=r'benchmarks need torchmetrics: pip install "spatialguide\[bench\]"'):
         reports.check_installed()
+    monkeypatch.setitem(sys.modules, "inflect", None)
+    with pytest.raises(EvaluationError, match=r'need inflect: pip install "spatialguide\[bench\]"'):
+        inflector()

@@ -21,7 +21,7 @@ from spatialguide.evaluation.runs import Run
 from spatialguide.evaluation.study import benchmark_methods
 
 PICTURE = Image.new("RGB", (8, 8), "red")
-TASK = Task(prompts=4, images=1, batch=2)
+TASK = Task("visor", prompts=4, images=1, batch=2)
 
 
 def test_images_are_kept_once(tmp_path: Path) -> None:
@@ -61,14 +61,14 @@ def test_a_line_cut_short_is_dropped_and_written_again(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     cut = path.read_bytes()
-    (tmp_path / "images" / "third.tmp").write_bytes(b"half")
+    (tmp_path / "images" / ".third.png.1-1.draft").write_bytes(b"half")
     again = Run(tmp_path, {})
     assert (again.has(["first"]), again.has(["second"])) == (True, False)
     # Looking at a run changes nothing: another process may be writing that line.
     assert path.read_bytes() == cut
     with again.writing():
         again.add("second", PICTURE, {"text": "x"})
-    assert not (tmp_path / "images" / "third.tmp").exists()
+    assert not (tmp_path / "images" / ".third.png.1-1.draft").exists()
     assert [json.loads(line)["key"] for line in path.read_text(encoding="utf-8").splitlines()] == ["first", "second"]
 
 
@@ -107,6 +107,7 @@ def scores(folder: Path) -> dict[str, tuple[Any, ...]]:
     }
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "spatialguide", "bench", "run", "visor", "--steps", "6", "--out", str(tmp_path / "killed")]
     command += ["--prompts", "4", "--images", "1", "--batch", "2", "--set", "width=128", "--set", "height=128"]

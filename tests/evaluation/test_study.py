@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from spatialguide.config import make_config
@@ -10,11 +12,8 @@ from spatialguide.evaluation.study import (
     BASELINE,
     GUIDED,
     Study,
-    ablation_methods,
     benchmark_methods,
-    sweep_methods,
 )
-from spatialguide.registry import Registry
 
 CONFIG = make_config(steps=5)
 
@@ -38,61 +37,61 @@ def test_other_methods_keep_the_sampler() -> None:
         benchmark_methods(CONFIG, {GUIDED: CONFIG})
 
 
-def test_a_sweep_rises_from_the_plain_model() -> None:
-    methods = sweep_methods(CONFIG, [2, 0.5, 0, 2])
-    assert list(methods) == [BASELINE, "strength 0.5", "strength 2"]
-    assert [m.config.guidance.strength for m in methods.values()][1:] == [0.5, 2]
-    with pytest.raises(ConfigError, match="at least one strength above 0"):
-        sweep_methods(CONFIG, [0])
+def test_every_value_is_a_method() -> None:
+    methods = benchmark_methods(CONFIG, vary={"guidance.strength": [0.5, 4]})
+    assert list(methods) == [BASELINE, GUIDED, "guidance.strength=0.5", "guidance.strength=4"]
+    assert [m.config.guidance.strength for m in methods.values()] == [2, 2, 0.5, 4]
+    assert methods["guidance.strength=4"].varied == {"guidance.strength": 4}
+    assert methods["guidance.strength=4"].config.losses == CONFIG.losses
 
 
-def test_an_ablation_holds_every_subset_level_activation_and_window(registry: Registry) -> None:
-    methods = ablation_methods(CONFIG, registry)
-    groups: dict[str, list[str]] = {}
-    for method in methods.values():
-        groups.setdefault(method.group, []).append(method.setting)
-    assert len(groups["terms"]) == 15
-    assert {"alignment", "alignment + balance", "alignment + presence + balance"} < set(groups["terms"])
-    assert groups["levels"] == ["coarse", "mid", "coarse + mid"]
-    assert {"gelu", "relu", "sigmoid", "squared_relu"} < set(groups["activations"])
-    assert "0% to 30%" in groups["windows"]
-    assert {"DDIM", "Heun", "LCM"} < set(groups["schedulers"])
-    assert set(groups["losses"]) == set(registry.names("losses"))
-    assert list(methods["losses: boxdiff"].config.losses) == ["boxdiff"]
-    strengths = [methods[f"strengths: {name}"].config.guidance for name in groups["strengths"]]
-    assert len(set(strengths)) == len(strengths) == 9
-    usual = make_config().guidance.strength
-    paper = ablation_methods(make_config("paper"), registry, ["strengths"])
-    assert paper["strengths: relative, constant"].config.guidance.strength == usual
-    etas = [methods[f"strengths: {name}"].config.guidance for name in ("eta 1000", "eta 1000, clipped", "relative, constant")]
-    assert [(g.mode, g.strength, g.clip, g.settle, g.rescale) for g in etas] == [
-        ("paper", 1000, None, False, False),
-        ("paper", 1000, usual, False, False),
-        ("relative", usual, None, False, False),
+def test_several_keys_give_every_combination() -> None:
+    vary = {"guidance.window": [[0, 0.2], [0, 0.6]], "losses.*.levels": [["coarse"], ["mid"]]}
+    methods = list(benchmark_methods(CONFIG, vary=vary).items())[2:]
+    assert [(m.config.guidance.window[1], m.varied["losses.*.levels"]) for _, m in methods] == [
+        (0.2, ["coarse"]),
+        (0.2, ["mid"]),
+        (0.6, ["coarse"]),
+        (0.6, ["mid"]),
     ]
-    coarse = methods["levels: coarse"].config.losses
-    assert {tuple(term.options["levels"]) for term in coarse.values()} == {("coarse",)}
-    assert methods["activations: relu"].config.losses["alignment"].options == {"closure": True, "activation": "relu"}
-    assert methods["windows: 0% to 20%"].config.guidance.window == (0, 0.2)
-    assert list(methods["terms: balance"].config.losses) == ["balance"]
+    name, method = methods[0]
+    assert name == 'guidance.window=[0, 0.2], losses.*.levels=["coarse"]'
+    assert all(term.options["levels"] == ["coarse"] for term in method.config.losses.values())
+    assert method.config.losses["placement"].weight == 3
 
 
-def test_a_grid_that_is_not_there_is_named(registry: Registry) -> None:
-    with pytest.raises(ConfigError, match="no grid is called 'colours'"):
-        ablation_methods(CONFIG, registry, ["terms", "colours"])
-    many = CONFIG.model_copy(update={"losses": {f"t{n}": CONFIG.losses["alignment"] for n in range(6)}})
-    with pytest.raises(ConfigError, match="6 loss terms have 64 subsets"):
-        ablation_methods(many, registry, ["terms"])
+def test_terms_are_left_out() -> None:
+    methods = benchmark_methods(CONFIG, vary={"losses": ["-each"]})
+    assert list(methods)[2:] == [f"losses=-{name}" for name in CONFIG.losses]
+    left = methods["losses=-presence"].config.losses
+    assert list(left) == ["alignment", "balance", "placement"]
+    assert left["alignment"] == CONFIG.losses["alignment"]
+    whole = benchmark_methods(CONFIG, vary={"losses": [{"boxdiff": {}}, "-balance"]})
+    assert [list(m.config.losses) for m in whole.values()][2:] == [["boxdiff"], ["alignment", "presence", "placement"]]
 
 
-def test_the_same_image_has_the_same_key_and_no_other_has_it(registry: Registry) -> None:
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ({"losses": ["-balence"]}, "no term to leave out as '-balence'"),
+        ({"backend": ["sd15"]}, "'backend' cannot vary within a run"),
+        ({"guidance.strenght": [1]}, "Did you mean 'strength'"),
+        ({"guidance.strength": [-1]}, "'guidance.strength'"),
+    ],
+)
+def test_what_cannot_vary_is_named(vary: dict[str, list[Any]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        benchmark_methods(CONFIG, vary=vary)
+
+
+def test_the_same_image_has_the_same_key_and_no_other_has_it() -> None:
     first = study(benchmark_methods(CONFIG))
     keys = [key for method in (BASELINE, GUIDED) for number in (0, 1) for key in first.keys(number, method)]
     assert len(set(keys)) == 8
-    # The full set of terms is what is configured anyway: drawn once.
-    terms = study(ablation_methods(CONFIG.model_copy(update={"losses": CONFIG.losses}), registry, ["terms"]))
-    assert terms.keys(0, "terms: alignment + presence + balance + placement") == terms.keys(0, GUIDED) == first.keys(0, GUIDED)
-    assert terms.keys(0, "terms: alignment") != terms.keys(0, GUIDED)
+    # What is configured anyway is drawn once.
+    varied = study(benchmark_methods(CONFIG, vary={"guidance.strength": [1, 2]}))
+    assert varied.keys(0, "guidance.strength=2") == varied.keys(0, GUIDED) == first.keys(0, GUIDED)
+    assert varied.keys(0, "guidance.strength=1") != varied.keys(0, GUIDED)
     assert study(benchmark_methods(make_config(steps=6))).keys(0, BASELINE) != first.keys(0, BASELINE)
 
 

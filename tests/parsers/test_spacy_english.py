@@ -5,7 +5,6 @@ from __future__ import annotations
 import cProfile
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -16,14 +15,14 @@ import spacy.util
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatialguide.contracts import Relation
+from spatialguide.contracts import Predicate
 from spatialguide.errors import PromptError
 from spatialguide.registry import default_registry
-from spatialguide.scene import Scene
-from spatialguide_parsers.spacy_english import SpacyParser, spatialguide_parsers
-from spatialguide_parsers.spacy_english.model import BUNDLED, package, shared_model
-from spatialguide_parsers.spacy_english.words import cut
-from spatialguide_plugins.relations import RELATIONS
+from spatialguide.scenes.scene import Scene
+from spatialguide_parsers.english import SpacyParser, spatialguide_parsers
+from spatialguide_parsers.english.model import BUNDLED, package, shared_model
+from spatialguide_parsers.english.words import cut
+from spatialguide_plugins.relations.directions import RELATIONS
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -57,14 +56,14 @@ class Plain:
 
 
 BUILT_IN = tuple(default_registry().relations().values())
-THIRD_PARTY: tuple[Relation, ...] = (
+THIRD_PARTY: tuple[Predicate, ...] = (
     Plain("riding", ("riding", "on the back of")),
     Plain("amid", ("amid", "in the midst of"), grounds=2),
     Plain("in_region:horizon", ("horizon",), grounds=0),
 )
 
 
-def parser_of(relations: Iterable[Relation]) -> SpacyParser:
+def parser_of(relations: Iterable[Predicate]) -> SpacyParser:
     return SpacyParser(relations={relation.name: relation for relation in relations})
 
 
@@ -470,12 +469,39 @@ def test_a_new_phrase_for_a_side_brings_the_other_ways_to_say_it() -> None:
         ("(red cat)1.3 left of dog++", ["cat", "dog"]),
         ("((traffic light:1.2)) above [a (blue) bus]", ["traffic light", "bus"]),
         ("<lora:Cat_v2:0.8> a cat- BREAK a dog+++ below the cat", ["cat", "dog"]),
+        ("a (<cat-toy>:1.2) above <my-bench>++", ["<cat-toy>", "<my-bench>"]),
     ],
 )
 def test_spans_point_into_a_weighted_prompt(parse: SpacyParser, prompt: str, spans: list[str]) -> None:
     scene = parse(prompt)
     assert [prompt[slice(*o.span)] for o in scene.objects] == spans
     assert len(scene.relations) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a <cat-toy> to the left of a dog", "objects: <cat-toy>, dog; relations: <cat-toy> left_of dog"),
+        ("a photo of <cat-toy> on a <my-bench>", "objects: <cat-toy>, <my-bench>; relations: <cat-toy> on <my-bench>"),
+        ("two <cat-toy> above a car", "objects: <cat-toy>, car; relations: <cat-toy> above car"),
+        ("a red <Cat_Toy> left of <s1>", "objects: red <cat_toy>, <s1>; relations: red <cat_toy> left_of <s1>"),
+        ("a <cat-toy> backpack under a dog", "objects: <cat-toy> backpack, dog; relations: <cat-toy> backpack below dog"),
+        ("a cat to the <cat-toy>'s left", "objects: cat, <cat-toy>; relations: cat left_of <cat-toy>"),
+        ("a cat left of a dog, <line-art>", "objects: cat, dog; relations: cat left_of dog"),
+        ("<LoRA:pets:0.8> <lyco:a b:1> <hypernet:c> a cat left of a dog", "objects: cat, dog; relations: cat left_of dog"),
+        ("a <b>red</b> cat left of a dog", "objects: red cat, dog; relations: red cat left_of dog"),
+        (
+            "<|endoftext|> a <red> cat left of a <brown dog>",
+            "objects: <red> cat, brown dog; relations: <red> cat left_of brown dog",
+        ),
+    ],
+)
+def test_textual_inversions_are_nouns_and_tags_of_networks_are_none(parse: SpacyParser, prompt: str, expected: str) -> None:
+    assert parse(prompt).describe() == expected
+
+
+def test_textual_inversions_are_counted(parse: SpacyParser) -> None:
+    assert [item.count for item in parse("two <cat-toy> above a car").objects] == [2, 1]
 
 
 # Many at once
@@ -495,7 +521,7 @@ def test_what_no_encoding_has_is_an_error(parse: SpacyParser) -> None:
 
 
 @pytest.mark.parametrize("relation", BUILT_IN, ids=lambda relation: relation.name)
-def test_every_phrase_of_every_plugin_is_found(parse: SpacyParser, relation: Relation) -> None:
+def test_every_phrase_of_every_plugin_is_found(parse: SpacyParser, relation: Predicate) -> None:
     for phrase in relation.phrases:
         if phrase == "side by side":
             continue  # it takes no ground
@@ -516,6 +542,83 @@ def test_what_is_no_text_is_an_error(parse: SpacyParser, prompt: Any) -> None:
         parse(prompt)
 
 
+MIDDLES = listed(
+    """in-the-center-of in-the-centre-of in-the-middle-of in-the-heart-of in-the-midst-of at-the-center-of at-the-centre-of
+    at-the-middle-of at-the-heart-of on-the-center-of in-center-of in-the-very-center-of in-the-dead-centre-of
+    right-in-the-middle-of in-the-exact-middle-of IN-THE-CENTER-OF"""
+)
+
+
+@pytest.mark.parametrize("phrase", MIDDLES)
+def test_the_middle_of_a_thing_is_inside_it_in_all_its_names(parse: SpacyParser, phrase: str) -> None:
+    scene = parse(f"a boat {phrase} a lake")
+    assert scene.describe() == "objects: boat, lake; relations: boat inside lake"
+    assert scene.ignored == ()
+
+
+@pytest.mark.parametrize("phrase", MIDDLES)
+def test_the_middle_of_what_has_none_is_not_guided(parse: SpacyParser, phrase: str) -> None:
+    scene = parse(f"a wrestler {phrase} a heated argument")
+    assert (said(scene), scene.unknown) == ("", ())
+    assert len(scene.ignored) == 1
+    assert "heated argument" in names(scene)
+
+
+@pytest.mark.parametrize("phrase", MIDDLES)
+def test_without_its_plugin_the_middle_of_a_thing_is_a_part_of_it(parse_few: SpacyParser, phrase: str) -> None:
+    scene = parse_few(f"a boat {phrase} a lake")
+    assert (names(scene), said(scene), scene.unknown) == (["boat", "lake"], "", ())
+    assert len(scene.ignored) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "objects"),
+    [
+        ("a bird at the top of the tree", ["bird", "tree"]),
+        ("a bird at the very top of a tree", ["bird", "tree"]),
+        ("a chair in the corner of a room", ["chair", "room"]),
+        ("a chair in a corner of a room", ["chair", "room"]),
+        ("a chair in the far corner of a room", ["chair", "room"]),
+        ("a chair in the top left corner of a room", ["chair", "room"]),
+        ("a chair in the left-hand corner of a room", ["chair", "room"]),
+        ("a lamp at the corner of a street", ["lamp", "street"]),
+        ("a ship at the bottom of a lake", ["ship", "lake"]),
+        ("a nest in the upper part of a tree", ["nest", "tree"]),
+        ("a nest in the top of a tree", ["nest", "tree"]),
+        ("a cat at the foot of a bed", ["cat", "bed"]),
+        ("a cat at the base of a tree", ["cat", "tree"]),
+        ("a cat at the end of a table", ["cat", "table"]),
+        ("a cat at the far end of a long table", ["cat", "long table"]),
+        ("a king at the head of a table", ["king", "table"]),
+        ("a cat on the edge of a table", ["cat", "table"]),
+        ("a cat on the back of a truck", ["cat", "truck"]),
+        ("a badge on the front of a truck", ["badge", "truck"]),
+        ("a cat amid flowers", ["cat", "flower"]),
+        ("a cat outside of a house", ["cat", "house"]),
+    ],
+)
+def test_a_part_of_a_thing_is_remarked_on_and_no_error(parse: SpacyParser, prompt: str, objects: list[str]) -> None:
+    scene = parse(prompt)
+    assert (names(scene), said(scene), scene.unknown) == (objects, "", ())
+    assert len(scene.ignored) == 1
+    assert [edge.predicate for edge in parse(f"{prompt} left of a dog").relations] == ["left_of"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a bird in the middle, a cat in the center of the image", "bird in_region center, cat in_region center"),
+        ("a bird on the top of a tree", "bird on tree"),
+        ("a hat on the head of a dog", "hat on head"),
+        ("a chair in the top left corner of the picture", "chair in_region top_left"),
+        ("a cat at the back of a bus", "cat behind bus"),
+        ("the left of the picture shows a cat", "cat in_region left"),
+    ],
+)
+def test_places_beside_parts_of_things_stay(parse: SpacyParser, prompt: str, expected: str) -> None:
+    assert said(parse(prompt)) == expected
+
+
 @pytest.mark.parametrize(
     "prompt",
     [
@@ -533,10 +636,8 @@ def test_what_is_no_text_is_an_error(parse: SpacyParser, prompt: Any) -> None:
         " ".join(["a cat to the left of a dog and above a red car,"] * 45),
     ],
 )
-def test_any_text_is_parsed_fast(parse: SpacyParser, prompt: str) -> None:
-    begin = time.perf_counter()
+def test_any_text_is_parsed(parse: SpacyParser, prompt: str) -> None:
     assert parse(prompt).prompt == prompt
-    assert time.perf_counter() - begin < 1.0
 
 
 UNITS = (
@@ -608,7 +709,7 @@ def assert_sound(scene: Scene) -> None:
 
 
 def test_listing_the_plugin_loads_no_spacy() -> None:
-    code = "import sys, spatialguide_parsers.spacy_english; assert not {'spacy', 'torch'} & set(sys.modules)"
+    code = "import sys, spatialguide_parsers.english; assert not {'spacy', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

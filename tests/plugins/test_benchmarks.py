@@ -10,7 +10,9 @@ from spatialguide.contracts import Benchmark, Case, Detection
 from spatialguide.errors import EvaluationError
 from spatialguide.guide import SpatialGuide
 from spatialguide.registry import Registry
-from spatialguide_plugins.benchmarks import CompBench, GenEval, MultiObject, Visor
+from spatialguide_plugins.benchmarks.compbench import CompBench
+from spatialguide_plugins.benchmarks.geneval import GenEval
+from spatialguide_plugins.benchmarks.spatial import MultiObject, Visor
 
 NAMES = ("cat", "dog", "bus", "tree", "car", "elephant", "clock")
 SIZE = (64, 64)
@@ -25,6 +27,7 @@ def box(label: str, x: float, y: float) -> Detection:
     return Detection(label, 0.9, (x - 4, y - 4, x + 4, y + 4))
 
 
+@pytest.mark.slow
 def test_visor_takes_the_models_names_or_coco(registry: Registry) -> None:
     visor = made(registry, "visor")
     cases = visor.cases(NAMES, 8, seed=0)
@@ -71,7 +74,7 @@ def test_many_objects_need_sound_numbers(objects: Any) -> None:
         MultiObject().cases(("cat", "dog"), 1, seed=0)
 
 
-def test_the_default_rule_is_visors(registry: Registry) -> None:
+def test_visors_rule(registry: Registry) -> None:
     visor, relations = made(registry, "visor"), registry.relations()
     case = Case("a cat to the left of a dog", ())
     scene = SpatialGuide(registry=registry).parse(case.prompt)

@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPModel, CLIPProcessor
+from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from spatialguide.evaluation.fidelity import FeatureChoice, load_features
 from spatialguide.registry import Registry
+from spatialguide_plugins.tiny.backend import WEIGHTS
 
 COLOURS = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Path:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Not the session's, which is saved with what its last call asked for.
+    tokenizer = CLIPTokenizer.from_pretrained(WEIGHTS / "pipeline" / "tokenizer")
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from spatialguide.registry import Registry
-from spatialguide_plugins.relations import RELATIONS
+from spatialguide_plugins.relations.directions import RELATIONS
 
 CENTRE = np.array([0.5, 0.5])
 

@@ -54,6 +54,7 @@ def test_both_text_encoders_of_sdxl_are_bound(folders: dict[str, Path]) -> None:
     assert [*layers.levels["coarse"], *layers.levels["mid"]] == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"dtype": "bfloat16"}, {"channels_last": True}, {"attention_slicing": True}, {"fused_projections": True}]
 )
@@ -100,6 +101,7 @@ def test_a_single_file_in_the_original_layout(tokenizer, tmp_path: Path, backend
     assert np.array_equal(np.asarray(single(PROMPT).images[0]), np.asarray(whole(PROMPT).images[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "kind", "fuse"), [("sd15", "sd", False), ("sd15", "sd", True), ("sdxl", "sdxl", False)])
 def test_loras_are_loaded_weighted_and_fused(
     folders: dict[str, Path], tmp_path: Path, backend: str, kind: str, fuse: bool

@@ -14,10 +14,12 @@ from PIL import Image
 
 from spatialguide import SpatialGuide
 from spatialguide.config import make_config
+from spatialguide.contracts import Case
 from spatialguide.errors import ConfigError
 from spatialguide.evaluation.prompts import bundled_names, sample_prompts
-from spatialguide.evaluation.visor import score_image, visor_scores
+from spatialguide.evaluation.visor import aggregate
 from spatialguide.registry import Registry
+from spatialguide_plugins.benchmarks.spatial import Visor
 from spatialguide_plugins.tiny.backend import WEIGHTS, TinyBackend, objects
 from spatialguide_plugins.tiny.detector import TinyDetector
 
@@ -119,6 +121,7 @@ def held_out_scenes() -> tuple[list[Image.Image], list[list[dict]]]:
         return [sheet.crop((x, y, x + 128, y + 128)) for x, y in corners], labels
 
 
+@pytest.mark.slow
 def test_detector_on_held_out_scenes(detector: TinyDetector) -> None:
     """Precision and recall >= 97%, colours >= 95%; a hit has the right name and its centre within 8 pixels, each thing once."""
     images, labels = held_out_scenes()
@@ -177,13 +180,15 @@ def run(detector: TinyDetector, registry: Registry):
     for guided in (False, True):
         result = guide(prompts, scene=scenes, images_per_prompt=2, guided=guided)
         rows = [
-            score_image(i // 2, scenes[i // 2], boxes, registry.relations(), result.images[0].size)
+            Visor().score(Case(prompts[i // 2], ()), scenes[i // 2], boxes, result.images[0].size, registry.relations())
             for i, boxes in enumerate(detector(result.images, NAMES))
         ]
-        scores[guided], results[guided] = visor_scores(rows), result
+        detected, correct = np.array(rows, dtype=float).T
+        scores[guided], results[guided] = aggregate(np.arange(len(rows)) // 2, detected, correct, 2), result
     return scores, results
 
 
+@pytest.mark.slow
 def test_the_model_draws_and_guidance_places(run) -> None:
     scores, _ = run
     assert scores[False].oa >= 50
@@ -191,6 +196,7 @@ def test_the_model_draws_and_guidance_places(run) -> None:
     assert scores[True].uncond > scores[False].uncond
 
 
+@pytest.mark.slow
 def test_guidance_moves_centroids_the_way_the_loss_asks(run) -> None:
     trace = run[1][True].trace
     first, last = trace.steps[0], trace.steps[-1]
@@ -208,6 +214,7 @@ def test_strength_zero_is_bit_identical_to_the_plain_pipeline(tiny_pipeline: Sta
     assert np.array_equal(np.asarray(plain.images[0]), np.asarray(zero.images[0]))
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_its_batch() -> None:
     guide = SpatialGuide(steps=6)
     prompts = ["a cat to the left of a dog", "a bus above a car"]
@@ -239,6 +246,7 @@ def test_schedulers_by_name(scheduler: str) -> None:
     assert result.trace.steps
 
 
+@pytest.mark.slow
 def test_a_backdrop_is_guided_like_any_picture() -> None:
     """The corners keep the colour; the same hooks guide."""
     options = {"backend_options": {"backdrop": "navy", "noise": 0.8}, "width": 160, "height": 128}

@@ -27,7 +27,7 @@ from spatialguide.contracts import Detection, Detector
 from spatialguide.errors import ConfigError, PluginError
 from spatialguide.evaluation.detection import make_detector
 from spatialguide.registry import Registry
-from spatialguide_plugins.zero_shot import _label
+from spatialguide_plugins.detectors.zero_shot import _label
 
 LABELS = ["cat", "traffic light"]
 

@@ -4,8 +4,7 @@ from elbow_room import ElbowRoom
 
 from spatialguide import SpatialGuide
 from spatialguide.errors import ConfigError
-from spatialguide.observer import LayerMaps
-from spatialguide.statistics import object_statistics
+from spatialguide.testing import statistics
 
 
 def spots(*places: tuple[int, int]) -> torch.Tensor:
@@ -17,10 +16,8 @@ def spots(*places: tuple[int, int]) -> torch.Tensor:
 
 
 def loss(prompt: str, maps: torch.Tensor, distance: float) -> torch.Tensor:
-    guide = SpatialGuide()
-    return ElbowRoom(distance=distance)(
-        object_statistics([LayerMaps("coarse", maps)]), guide.parse(prompt), guide.registry.relations()
-    )
+    scene = SpatialGuide().plan(prompt)
+    return ElbowRoom(distance=distance)(statistics(maps, scene), scene)
 
 
 def test_objects_that_are_apart_cost_nothing() -> None:
@@ -34,6 +31,7 @@ def test_what_is_missing_to_the_distance_is_the_loss() -> None:
 
 def test_one_object_needs_no_room() -> None:
     assert loss("a cat at the top", spots((3, 4)), 0.4).tolist() == [0]
+    assert not ElbowRoom().applies(SpatialGuide().plan("a cat at the top"))
 
 
 def test_it_pushes_apart() -> None:

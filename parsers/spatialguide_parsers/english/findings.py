@@ -1,0 +1,116 @@
+"""Findings: the relations that a prompt states, and the phrases that were not used, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from spatialguide.contracts import Predicate
+from spatialguide.scenes.scene import Relation, Span
+from spatialguide_parsers.english.cast import Cast
+from spatialguide_parsers.english.elements import Element
+from spatialguide_parsers.english.phrases import Mark
+from spatialguide_parsers.english.vocabulary import AREAS, CONTAINERS, LOOSE, MIDDLES, PARTS
+
+
+class Findings:
+    """Collects relations and remarks.
+
+    Args:
+        cast: the objects, for names in remarks.
+        relations: relation plugins by predicate name.
+    """
+
+    def __init__(self, cast: Cast, relations: Mapping[str, Predicate]) -> None:
+        self._cast = cast
+        self._plugins = relations
+        self._found: dict[tuple[int, str, tuple[int, ...]], Relation] = {}
+        self.ignored: list[str] = []
+        self.unknown: list[str] = []
+
+    def ignore(self, element: Element, reason: str) -> None:
+        """Remark that a phrase was not used."""
+        self.ignored.append(f"'{element.text}': {reason}")
+
+    def relate(self, element: Element, mark: Mark, figures: Sequence[int], grounds: Sequence[int]) -> None:
+        """Add what a phrase says of its figures and grounds, or remark why it says nothing."""
+        if mark.kind == "other" and mark.text == "in" and {self._cast.head(index) for index in grounds} <= PARTS:
+            return  # "a man in a red shirt" says what he wears
+        if mark.kind == "part":
+            self.ignore(element, "a part of a thing, which no relation plugin has")
+        elif mark.kind == "other":
+            self.ignore(element, "no relation plugin for it")
+            if figures and grounds and mark.text not in LOOSE:
+                self.unknown.append(mark.text)
+        elif not figures:
+            self.ignore(element, "no object before it")
+        elif mark.kind in ("place", "lone"):
+            self._put_at(element, mark, figures)
+        elif not grounds:
+            self.ignore(element, "no object after it")
+        elif mark.text == "in" and not {self._cast.head(index) for index in grounds} <= CONTAINERS:
+            self.ignore(element, "a setting, a state or clothes, not a container")
+        elif _is_middle(mark) and not {self._cast.head(index) for index in grounds} <= CONTAINERS | AREAS:
+            self.ignore(element, "a setting or a state, not the middle of a thing")
+        elif mark.grounds > 1:
+            self._relate_to_all(element, mark, figures, grounds)
+        else:
+            self._relate_to_each(element, mark, figures, grounds)
+
+    def is_mutual(self, mark: Mark) -> bool:
+        """Whether a phrase says a relation that is its own converse."""
+        return mark.kind == "relation" and self._plugins[mark.predicate].converse == mark.predicate
+
+    def reciprocate(self, element: Element, mark: Mark, group: Sequence[int]) -> None:
+        """Add "A and B next to each other"; only a relation that is its own converse can hold both ways."""
+        if len(group) < 2 or not self.is_mutual(mark):
+            self.ignore(element, "it cannot hold both ways between the objects before it")
+            return
+        for first, second in pairwise(group):
+            self._add(first, mark.predicate, (second,), element)
+
+    def _relate_to_each(self, element: Element, mark: Mark, figures: Sequence[int], grounds: Sequence[int]) -> None:
+        for figure in figures:
+            for ground in grounds:
+                if figure == ground:
+                    self.ignore(element, f"it would relate '{self._cast.name(figure)}' to itself")
+                else:
+                    self._add(figure, mark.predicate, (ground,), element)
+
+    def _relate_to_all(self, element: Element, mark: Mark, figures: Sequence[int], grounds: Sequence[int]) -> None:
+        """A relation with several grounds takes as many nouns, or one noun in the plural ("between two trees")."""
+        chosen = tuple(grounds[: mark.grounds])
+        if len(chosen) == 1 and self._cast.count(chosen[0]) in (mark.grounds, None):
+            chosen *= mark.grounds
+        if len(chosen) < mark.grounds:
+            self.ignore(element, f"it needs {mark.grounds} objects after it, found {len(chosen)}")
+            return
+        for figure in figures:
+            if figure in chosen:
+                self.ignore(element, f"it would relate '{self._cast.name(figure)}' to itself")
+            else:
+                self._add(figure, mark.predicate, chosen, element)
+
+    def _add(self, figure: int, predicate: str, grounds: tuple[int, ...], element: Element) -> None:
+        relation = Relation(subject=figure, predicate=predicate, objects=grounds, span=Span(element.start, element.end))
+        self._found.setdefault((figure, predicate, grounds), relation)
+
+    def _put_at(self, element: Element, mark: Mark, figures: Sequence[int]) -> None:
+        if not mark.predicate:
+            self.ignore(element, "a place in the picture that no relation plugin has")
+            return
+        for figure in figures:
+            self._add(figure, mark.predicate, (), element)
+
+    def is_placed(self, group: Sequence[int]) -> bool:
+        """Whether the prompt has already given all of these a place in the picture."""
+        return bool(group) and set(group) <= {figure for figure, _, grounds in self._found if not grounds}
+
+    def relations(self) -> tuple[Relation, ...]:
+        """All relations, in the order found."""
+        return tuple(self._found.values())
+
+
+def _is_middle(mark: Mark) -> bool:
+    """Whether a phrase says the middle of its one ground: "in the heart of"."""
+    return mark.grounds == 1 and mark.text.endswith(" of") and mark.text.split()[-2] in MIDDLES

@@ -1,0 +1,1 @@
+"""Backends: models that people run."""

@@ -1,0 +1,1 @@
+"""The method, and what attaches it to a pipeline."""

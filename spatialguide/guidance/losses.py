@@ -1,0 +1,140 @@
+"""The configured loss terms: built from plugins, asked of a scene, added up."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from spatialguide.config import TermConfig, explain
+from spatialguide.contracts import LossTerm
+from spatialguide.errors import ConfigError, InvalidPluginError, MissingTermWarning, PluginError, SpatialGuideError
+from spatialguide.guidance.constants import constant
+from spatialguide.guidance.statistics import ObjectStatistics
+from spatialguide.registry import Registry
+from spatialguide.scenes.planned import PlannedScene, Structure
+
+#: Part of the layout's distance at which a relation counts as held, where that is less than the margin.
+REACHED = 0.8
+_TINY = 1e-3
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss term, its weight, and where it came from."""
+
+    name: str
+    term: LossTerm
+    weight: float
+    distribution: str
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"loss '{self.name}' of distribution '{self.distribution}'"
+
+    def applies(self, scene: PlannedScene) -> bool:
+        """Whether the term has anything to say of a scene.
+
+        Raises:
+            PluginError: it raises.
+        """
+        try:
+            return bool(self.term.applies(self.seen(scene)))
+        except Exception as error:
+            raise PluginError(
+                f"{self.where} raised {type(error).__name__}: {error}; repair it, or leave the term out"
+            ) from error
+
+    def seen(self, scene: PlannedScene) -> Structure:
+        """What the term is shown of a scene."""
+        return scene if self.term.reads_words else scene.structure
+
+    def value(self, statistics: ObjectStatistics, scene: PlannedScene) -> Tensor:
+        """The term's value for images of one structure, (images,), not weighted.
+
+        Raises:
+            PluginError: it raises. InvalidPluginError: it returns something else.
+        """
+        try:
+            value = self.term(statistics.at(self.term.levels), self.seen(scene))
+        except SpatialGuideError:
+            raise
+        except Exception as error:
+            advice = "repair it, or leave the term out"
+            if isinstance(error, AttributeError) and "'Structure'" in str(error):
+                advice = "set reads_words = True on a term that reads the scene's words"
+            raise PluginError(f"{self.where} raised {type(error).__name__}: {error}; {advice}") from error
+        images = statistics.mass.shape[0]
+        if not isinstance(value, Tensor) or value.shape != (images,):
+            got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise InvalidPluginError(f"{self.where} returned {got}; it must return a tensor of shape ({images},)")
+        if statistics.mass.requires_grad and not value.requires_grad:
+            fault = "has no gradient and guides nothing: compute it from the statistics without detach() or item()"
+            warnings.warn(f"{self.where} {fault}", MissingTermWarning, stacklevel=2)
+        return value
+
+
+def weighted_sum(
+    terms: Sequence[Term], statistics: ObjectStatistics, scene: PlannedScene, average: Literal["levels", "layers"]
+) -> tuple[Tensor, Tensor]:
+    """L = sum_k weight_k * term_k, (images,), and each term's own value, (terms, images).
+
+    Args:
+        terms: those that apply to the scene.
+        average: over what terms are means, see `GuidanceConfig.average`.
+    """
+    if not terms:
+        return statistics.mass.new_zeros(statistics.mass.shape[0]), statistics.mass.new_zeros(0, statistics.mass.shape[0])
+    weights = []
+    for term in terms:
+        share = sum(level in term.term.levels for level in statistics.levels) / len(statistics.levels)
+        weights.append((term.weight * (share if average == "layers" else 1.0),))
+    values = torch.stack([term.value(statistics, scene) for term in terms])
+    return (values * constant(tuple(weights), values)).sum(dim=0), values
+
+
+def unmet(distances: Tensor, reach: Sequence[float], margin: float | None) -> Tensor:
+    """|| clip((m - d) / m, 0, 1) ||_2 over relations: how far each image is from showing them; 1 for no relations.
+
+    All relations draw on one correction, and those that have nothing to do with each other pull at right angles: n relations
+    need sqrt(n) times as much for each to have what it would have alone.
+
+    Args:
+        distances: d, (images, relations), signed.
+        reach: those of the scene's layout. `REACHED` of it counts as m where that is less than the margin, as it is for many
+            objects in a row. Relations that do not hold in it ("between two trees", zero at best) are not waited for.
+        margin: m, in image sides; None counts every relation whole.
+    """
+    columns = [number for number, distance in enumerate(reach) if distance > 0]
+    if not columns:
+        return distances.new_ones(distances.shape[0])
+    if margin is None:
+        return distances.new_full(distances.shape[:1], len(columns) ** 0.5)
+    wanted = constant(tuple(min(max(REACHED * reach[number], _TINY), margin) for number in columns), distances)
+    shown = distances if len(columns) == len(reach) else distances[:, columns]
+    shares: Tensor = torch.linalg.vector_norm((1 - shown / wanted).clamp(0, 1), dim=1)
+    return shares
+
+
+def make_terms(losses: Mapping[str, TermConfig], registry: Registry) -> tuple[Term, ...]:
+    """Build the configured loss terms.
+
+    Raises:
+        UnknownPluginError: no such loss.
+        ConfigError: a term does not know an option, or a value is out of range.
+    """
+    terms = []
+    for name, config in losses.items():
+        kind: type[LossTerm] = registry.get("losses", name)
+        try:
+            term = kind(**config.options)
+        except ValidationError as error:
+            raise ConfigError(f"losses.{name}: {explain(error, kind)}") from error
+        terms.append(Term(name, term, config.weight, registry.origin("losses", name).distribution))
+    return tuple(terms)

@@ -1,0 +1,1 @@
+"""Images out: PNGs with their record, attention sheets, curves, diagrams."""

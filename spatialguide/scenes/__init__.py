@@ -1,0 +1,1 @@
+"""What a prompt says is there, and where. Imports no torch."""

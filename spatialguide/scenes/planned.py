@@ -1,0 +1,93 @@
+"""A scene planned once: checked, bound to its predicates, laid out. It travels whole from the prompt to the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any, TypeVar
+
+from spatialguide.contracts import Predicate
+from spatialguide.errors import SceneError, UnknownPluginError, suggestion
+from spatialguide.scenes.bound import BoundRelation
+from spatialguide.scenes.checks import check_axes
+from spatialguide.scenes.layout import Box, apart, boxes, centres_of
+from spatialguide.scenes.scene import Scene
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A scene without its words: all that terms read, unless they say that they read words.
+
+    Images of all scenes of one structure are scored as one tensor.
+
+    counts: how often each object is asked for; None for a plural without a number.
+    """
+
+    counts: tuple[int | None, ...]
+    relations: tuple[BoundRelation, ...]
+
+    @cached_property
+    def _remembered(self) -> dict[Hashable, Any]:
+        return {}
+
+    def remember(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once: for what a term derives from the structure."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        found: T = self._remembered[key]
+        return found
+
+    @cached_property
+    def boxes(self) -> tuple[Box, ...]:
+        """A box for every object in which the relations hold, see `scenes.layout.boxes`."""
+        return boxes(self.relations, len(self.counts))
+
+    @cached_property
+    def reach(self) -> tuple[float, ...]:
+        """Signed distance of each relation between the centres of the `boxes`, in image sides."""
+        centres = centres_of(self.boxes)
+        return tuple(float(relation.distance(centres)) for relation in self.relations)
+
+    @cached_property
+    def together(self) -> frozenset[tuple[int, int]]:
+        """Pairs (i, j), i < j, of objects whose boxes overlap, as those of "inside" do."""
+        numbered = combinations(enumerate(self.boxes), 2)
+        return frozenset((i, j) for (i, one), (j, other) in numbered if not apart(one, other))
+
+
+@dataclass(frozen=True)
+class PlannedScene(Structure):
+    """A scene whose relations have their plugins."""
+
+    scene: Scene
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The scene without its words."""
+        return Structure(self.counts, self.relations)
+
+
+def plan(scene: Scene, predicates: Mapping[str, Predicate]) -> PlannedScene:
+    """Check a scene and bind its relations.
+
+    Raises:
+        UnknownPluginError: a predicate that no plugin registers.
+        SceneError: a relation with the wrong number of grounds.
+        ContradictionError: directions that form a cycle on an axis; the message names the relations of the cycle.
+    """
+    bound = []
+    for relation in scene.relations:
+        sentence, name = scene.sentence(relation), relation.predicate
+        if name not in predicates:
+            raise UnknownPluginError(f"no relation is called '{name}' (in '{sentence}').{suggestion(name, predicates)}")
+        wanted = predicates[name].grounds
+        if len(relation.objects) != wanted:
+            raise SceneError(f"'{sentence}': {name} takes {wanted} grounds, not {len(relation.objects)}")
+        bound.append(BoundRelation(relation.subject, name, relation.objects, predicates[name]))
+    planned = PlannedScene(tuple(item.count for item in scene.objects), tuple(bound), scene)
+    check_axes({relation: scene.sentence(stated) for relation, stated in zip(bound, scene.relations, strict=True)})
+    return planned

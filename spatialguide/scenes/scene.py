@@ -1,0 +1,113 @@
+"""The scene: what a prompt says is there, and where.
+
+Indices into `Scene.objects` stand for objects everywhere; spans are character offsets into the prompt as the user wrote it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Span(NamedTuple):
+    """Half-open range of characters [start, end) in the prompt."""
+
+    start: int
+    end: int
+
+
+class SceneObject(BaseModel):
+    """One thing to draw.
+
+    text: singular name, compounds whole ("traffic light"). head: its last noun ("light").
+    count: number asked for; None for a plural without a number.
+    span: the name in the prompt, without articles and attributes. phrase: the whole noun phrase.
+    """
+
+    model_config = _FROZEN
+
+    text: str
+    head: str
+    attributes: tuple[str, ...] = ()
+    count: int | None = Field(default=1, ge=1)
+    span: Span
+    phrase: Span
+
+
+class Relation(BaseModel):
+    """`subject` predicate `objects`: "a cat left of a dog" is Relation(subject=cat, predicate="left_of", objects=(dog,)).
+
+    A place in the picture has no objects: Relation(subject=cat, predicate="in_region:top_left").
+    """
+
+    model_config = _FROZEN
+
+    subject: int = Field(ge=0)
+    predicate: str
+    objects: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    span: Span | None = None
+
+
+class Scene(BaseModel):
+    """Objects and relations of one prompt.
+
+    ignored: what the parser saw and left out, and why, one line each.
+    unknown: phrases between objects that look like relations, but that no relation plugin has.
+    """
+
+    model_config = _FROZEN
+
+    prompt: str
+    objects: tuple[SceneObject, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    ignored: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Scene:
+        length = len(self.prompt)
+        for item in self.objects:
+            for span in (item.span, item.phrase):
+                if not 0 <= span.start < span.end <= length:
+                    raise ValueError(
+                        f"object '{item.text}': span {tuple(span)} is outside the prompt (0..{length}): count its characters"
+                    )
+        for relation in self.relations:
+            indices = (relation.subject, *relation.objects)
+            if max(indices) >= len(self.objects):
+                raise ValueError(
+                    f"relation {relation.predicate} {indices} names an object that the scene lacks: "
+                    f"its {len(self.objects)} are numbered from 0"
+                )
+            if relation.subject in relation.objects:
+                name = self.objects[relation.subject].text
+                raise ValueError(f"relation {relation.predicate} relates '{name}' to itself: name another object")
+        return self
+
+    def name(self, index: int) -> str:
+        """Display name of an object: attributes and text, told apart by number if another has the same."""
+        labels = [" ".join((*o.attributes, o.text)) for o in self.objects]
+        label = labels[index]
+        return f"{label} ({labels[: index + 1].count(label)})" if labels.count(label) > 1 else label
+
+    @property
+    def structure(self) -> tuple[tuple[int | None, ...], tuple[tuple[int, str, tuple[int, ...]], ...]]:
+        """The scene without its words: how often each object is asked for, and the relations."""
+        return (
+            tuple(item.count for item in self.objects),
+            tuple((relation.subject, relation.predicate, relation.objects) for relation in self.relations),
+        )
+
+    def describe(self) -> str:
+        """One line in plain words: 'objects: cat, dog; relations: cat left_of dog'."""
+        objects = ", ".join(self.name(i) for i in range(len(self.objects))) or "none"
+        relations = ", ".join(self.sentence(r) for r in self.relations) or "none"
+        return f"objects: {objects}; relations: {relations}"
+
+    def sentence(self, relation: Relation) -> str:
+        """'cat left_of dog'."""
+        grounds = " and ".join(self.name(i) for i in relation.objects)
+        return f"{self.name(relation.subject)} {relation.predicate.replace(':', ' ')} {grounds}".rstrip()

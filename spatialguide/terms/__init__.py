@@ -1,0 +1,1 @@
+"""What authors of loss and relation plugins import."""
