@@ -85,16 +85,16 @@ def scoring_operators(guide: SpatialGuide, prompt: str) -> int:
     found: list[int] = []
 
     class Counted(Attachment):
-        def _step(self, pending: Any, output: Any) -> Any:
+        def _step(self, pending: Any, predictions: Any) -> Any:
             observed = [tensor for tensor in pending.observer.observed() if tensor.requires_grad]
             if not observed:
-                return super()._step(pending, output)
+                return super()._step(pending, predictions)
             with torch.enable_grad():
                 sums = [tensor.sum() for tensor in observed]
                 with OperatorCount() as denoiser:
                     torch.autograd.grad(sums, pending.sample, retain_graph=True)
             with OperatorCount() as whole:
-                delta = super()._step(pending, output)
+                delta = super()._step(pending, predictions)
             found.append(whole.operators - denoiser.operators)
             return delta
 

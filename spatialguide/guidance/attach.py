@@ -300,14 +300,13 @@ class Attachment:
         pending.observer.stop()
         if output is None:  # the forward raised; its error is on its way
             return None
-        delta = self._step(pending, output) if pending.plan.observed else None
-        if not pending.plan.split:
-            return None
         full = prediction_of(output).detach()
         if pending.others is not None:
-            at = pending.order.conditional
-            before, after = (pending.others[:1], pending.others[1:]) if at > 0 else ([], pending.others)
-            full = torch.cat([*before, full, *after])
+            before = int(pending.order.conditional > 0)
+            full = torch.cat([*pending.others[:before], full, *pending.others[before:]])
+        delta = self._step(pending, full) if pending.plan.observed else None
+        if not pending.plan.split:
+            return None
         if delta is not None:
             # Models that also predict a variance (PixArt) have more channels than the noise has.
             delta = functional.pad(delta, (0, 0, 0, 0, 0, full.shape[1] - delta.shape[1])).to(full.dtype)
@@ -315,8 +314,8 @@ class Attachment:
             full = full + delta.repeat(pending.order.parts, *[1] * (delta.ndim - 1))
         return with_prediction(output, full)
 
-    def _step(self, pending: _Pending, output: Any) -> Tensor | None:
-        """Score a call, correct it where it is guided, and record it."""
+    def _step(self, pending: _Pending, predictions: Tensor) -> Tensor | None:
+        """Score a call, correct it where it is guided, and record it. predictions: of all parts of the batch."""
         plan, batch, config = pending.plan, self._batch, self._settings.config
         assert batch is not None
         size = (pending.sample.shape[-2], pending.sample.shape[-1])
@@ -330,19 +329,15 @@ class Attachment:
             needed = scores.needed
             if scores.holds is not None:
                 needed = needed * self._schedule.unfinished(scores.holds, plan.index)
-            delta, sizes = correct(scores, needed, self._denoiser_call(pending, output), config)
+            delta, sizes = correct(scores, needed, self._denoiser_call(pending, predictions), config)
         self.trace.add(StepRecord(plan.index, plan.timestep, batch.images, scores.groups, sizes))
         return delta
 
-    def _denoiser_call(self, pending: _Pending, output: Any) -> DenoiserCall:
-        prediction, order = prediction_of(output).detach(), pending.order
+    def _denoiser_call(self, pending: _Pending, predictions: Tensor) -> DenoiserCall:
+        order = pending.order
         # Inpainting models take more channels than the latents have, and PixArt predicts more.
-        channels = min(pending.sample.shape[1], prediction.shape[1])
-        if pending.others is None:
-            parts = prediction[:, :channels].chunk(order.parts)
-        else:
-            others = torch.cat(pending.others)[:, :channels].chunk(order.parts - 1)
-            parts = (*others[: order.conditional], prediction[:, :channels], *others[order.conditional :])
+        channels = min(pending.sample.shape[1], predictions.shape[1])
+        parts = predictions[:, :channels].chunk(order.parts)
         scheduler, scale = self._pipeline.scheduler, self._settings.guidance_scale
         kind = prediction_type_of(scheduler)
         exact = self._settings.config.mode == "paper" and kind != "epsilon"

@@ -16,6 +16,8 @@ def conflicts(structure: Structure) -> tuple[tuple[int, ...], ...]:
     Each set is irreducible: without any one of its relations the others hold. A relation is in one set at most, and one that
     holds nowhere on its own is in none.
     """
+    if holds(structure.relations, structure.boxes):
+        return ()
     found: list[tuple[int, ...]] = []
     left = tuple(range(len(structure.relations)))
     while len(left) > 1 and not _satisfied(structure, left):
@@ -33,7 +35,7 @@ def conflicts(structure: Structure) -> tuple[tuple[int, ...], ...]:
 def without_conflicts(planned: PlannedScene) -> PlannedScene:
     """The scene without the last relation of each of its `conflicts`; what was left out is in its `ignored`."""
     scene, dropped, ignored = planned.scene, set(), list(planned.scene.ignored)
-    for *kept, last in conflicts(planned):
+    for *kept, last in conflicts(planned.structure):
         dropped.add(last)
         stated = " and ".join(f"'{scene.sentence(scene.relations[number])}'" for number in kept)
         last_stated = scene.sentence(scene.relations[last])

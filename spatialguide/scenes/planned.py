@@ -79,7 +79,8 @@ def plan(scene: Scene, predicates: Mapping[str, Predicate]) -> PlannedScene:
         SceneError: a relation with the wrong number of grounds.
         ContradictionError: directions that form a cycle on an axis; the message names the relations of the cycle.
     """
-    bound = []
+    relations: list[BoundRelation] = []
+    stated: dict[BoundRelation, str] = {}
     for relation in scene.relations:
         sentence, name = scene.sentence(relation), relation.predicate
         if name not in predicates:
@@ -87,7 +88,7 @@ def plan(scene: Scene, predicates: Mapping[str, Predicate]) -> PlannedScene:
         wanted = predicates[name].grounds
         if len(relation.objects) != wanted:
             raise SceneError(f"'{sentence}': {name} takes {wanted} grounds, not {len(relation.objects)}")
-        bound.append(BoundRelation(relation.subject, name, relation.objects, predicates[name]))
-    planned = PlannedScene(tuple(item.count for item in scene.objects), tuple(bound), scene)
-    check_axes({relation: scene.sentence(stated) for relation, stated in zip(bound, scene.relations, strict=True)})
-    return planned
+        relations.append(BoundRelation(relation.subject, name, relation.objects, predicates[name]))
+        stated[relations[-1]] = sentence
+    check_axes(stated)
+    return PlannedScene(tuple(item.count for item in scene.objects), tuple(relations), scene)
