@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Predicate,
     )
     from spatialguide.errors import SpatialGuideError
+    from spatialguide.guidance.guider import SpatialGuidance, SpatialParseStep
     from spatialguide.guidance.statistics import ObjectStatistics
     from spatialguide.guidance.trace import Trace
     from spatialguide.guide import SpatialGuide
@@ -55,7 +56,9 @@ _HOMES = {
     "Result": "result",
     "Scene": "scenes.scene",
     "SceneObject": "scenes.scene",
+    "SpatialGuidance": "guidance.guider",
     "SpatialGuide": "guide",
+    "SpatialParseStep": "guidance.guider",
     "SpatialGuideError": "errors",
     "Trace": "guidance.trace",
     "load_scene": "scenes.records",
@@ -80,8 +83,10 @@ __all__ = [
     "Result",
     "Scene",
     "SceneObject",
+    "SpatialGuidance",
     "SpatialGuide",
     "SpatialGuideError",
+    "SpatialParseStep",
     "Trace",
     "hookimpl",
     "load_scene",

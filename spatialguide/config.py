@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from reprlib import Repr
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from spatialguide.documents import MAX_DEPTH, DocumentError, parse_yaml, read_text
 from spatialguide.errors import ConfigError, suggestion
 
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+#: Largest side in pixels, number of steps, weight and strength, and number in the options of what a configuration names.
+MAX_SIDE, MAX_STEPS, MAX_WEIGHT, MAX_OPTION = 4096, 1000, 1e6, 1e6
+
+
+def _bounded(options: Any, depth: int = 0) -> Any:
+    """Options whose numbers are all within bounds."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"options must not be nested deeper than {MAX_DEPTH} levels")
+    if isinstance(options, (dict, list, tuple)):
+        for each in options.values() if isinstance(options, dict) else options:
+            _bounded(each, depth + 1)
+    elif isinstance(options, (int, float)) and not abs(options) <= MAX_OPTION:
+        raise ValueError(f"numbers of options must lie between -{MAX_OPTION:,.0f} and {MAX_OPTION:,.0f}")
+    return options
+
+
+#: The same in JSON schema, which asks it of numbers alone.
+WITHIN: dict[str, Any] = {"minimum": -MAX_OPTION, "maximum": MAX_OPTION}
+#: Keyword arguments of a plugin or a scheduler.
+_Options = Annotated[dict[str, Any], AfterValidator(_bounded), Field(json_schema_extra={"additionalProperties": WITHIN})]
 
 
 class TermConfig(BaseModel):
     """One loss term; all keys but `weight` are the term's own options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict({**_STRICT, "extra": "allow", "json_schema_extra": {"additionalProperties": WITHIN}})
 
-    weight: float = 1.0
+    weight: float = Field(default=1.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT)
     """Its weight in the sum."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> TermConfig:
+        _bounded(self.options)
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -37,17 +63,17 @@ class GuidanceConfig(BaseModel):
     eps_uncond||, sqrt(n) times as much for n relations, or less with `settle`; "paper" of the loss gradient, as InfSplign's
     eta."""
 
-    strength: float = Field(default=2.0, ge=0)
+    strength: float = Field(default=2.0, ge=0, le=MAX_WEIGHT)
     """How strong a correction is, see `mode`. 0 switches guidance off."""
 
     rescale: bool = True
     """Keep mean and standard deviation of every channel of the prediction as they are without the correction, so that colours
     stay as they are."""
 
-    window: tuple[float, float] = (0.0, 0.4)
+    window: tuple[float, float] = Field(default=(0.0, 0.4), strict=False)
     """Part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on."""
 
-    map_size: int | None = Field(default=None, ge=4)
+    map_size: int | None = Field(default=None, ge=4, le=512)
     """Side to which maps are resized (anti-aliased) before the statistics, as the paper does; null keeps each layer's own
     resolution."""
 
@@ -59,15 +85,15 @@ class GuidanceConfig(BaseModel):
     """In mode "relative", count each relation only as far as it is from holding with a quarter of an image side to spare, so
     that the correction fades out once the scene is right."""
 
-    patience: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     """Stop guiding an image once its relations have held, with a quarter of an image side to spare, at this many guided steps
     in a row; null never stops."""
 
-    layers_per_level: int | None = Field(default=1, ge=1)
+    layers_per_level: int | None = Field(default=1, ge=1, le=1000)
     """Number of attention layers observed per level, counted from the first; null observes all. Fewer layers mean a shorter
     backward pass. Layers named by the caller are observed as they are."""
 
-    best_of: int = Field(default=1, ge=1)
+    best_of: int = Field(default=1, ge=1, le=1000)
     """Draw so many candidates for each image, from seeds of their own, and keep the one whose maps show the scene best."""
 
     checkpointing: bool = False
@@ -89,7 +115,7 @@ class GuideConfig(BaseModel):
     backend: str = "tiny"
     """Model: see `spatialguide plugins`."""
 
-    backend_options: dict[str, Any] = Field(default_factory=dict)
+    backend_options: _Options = Field(default_factory=dict)
     """What the backend is built with."""
 
     parser: str = "spacy"
@@ -98,25 +124,25 @@ class GuideConfig(BaseModel):
     detector: str = "tiny"
     """Detector that looks for the objects in pictures: see `spatialguide plugins`."""
 
-    detector_options: dict[str, Any] = Field(default_factory=dict)
+    detector_options: _Options = Field(default_factory=dict)
     """What the detector is built with."""
 
-    steps: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     """Sampling steps; null takes the backend's usual number."""
 
-    guidance_scale: float | None = Field(default=None, ge=0)
+    guidance_scale: float | None = Field(default=None, ge=0, le=1000)
     """Scale of classifier-free guidance; null takes the backend's usual one."""
 
-    width: int | None = Field(default=None, ge=8, multiple_of=8)
+    width: int | None = Field(default=None, ge=8, le=MAX_SIDE, multiple_of=8)
     """Of the image in pixels; null takes the backend's usual size."""
 
-    height: int | None = Field(default=None, ge=8, multiple_of=8)
+    height: int | None = Field(default=None, ge=8, le=MAX_SIDE, multiple_of=8)
     """Of the image in pixels; null takes the backend's usual size."""
 
     scheduler: str | None = None
     """diffusers scheduler class, such as DDIMScheduler; null keeps the pipeline's."""
 
-    scheduler_options: dict[str, Any] = Field(default_factory=dict)
+    scheduler_options: _Options = Field(default_factory=dict)
     """What the scheduler is built with, on top of the pipeline's own settings."""
 
     strict: bool = False
@@ -135,6 +161,13 @@ class GuideConfig(BaseModel):
     )
     """Loss terms by name, each with its weight and its own options. Naming them states the whole set; names with a plus, such
     as +overlap, add to the preset's, or change its options."""
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> GuideConfig:
+        trained = self.scheduler_options.get("num_train_timesteps")
+        if isinstance(trained, (int, float)) and trained < (self.steps or 1):
+            raise ValueError(f"scheduler_options.num_train_timesteps must be at least the number of steps, {self.steps or 1}")
+        return self
 
 
 #: Named starting points. `strong` moves objects that the default leaves where they are, farther from the unguided picture;
@@ -219,24 +252,24 @@ def load_config(path: str | Path, **overrides: Any) -> GuideConfig:
         ConfigError: the file is missing, is not YAML, or holds a wrong key or value.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, DocumentError) as error:
         raise ConfigError(
             f"cannot read configuration '{path}': {getattr(error, 'strerror', None) or error}; "
             "`spatialguide config init` writes one"
         ) from error
     try:
-        data = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"'{path}' is not valid YAML: {' '.join(str(error).split())}; `spatialguide config init` writes one that is"
-        ) from error
+        data = parse_yaml(text) or {}
+    except DocumentError as error:
+        raise ConfigError(f"'{path}' is not valid YAML: {error}; `spatialguide config init` writes one that is") from error
     if not isinstance(data, dict):
         raise ConfigError(f"'{path}' must hold keys and values, such as 'steps: 30', not {type(data).__name__}")
     preset = data.pop("preset", "balanced")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"'{path}': no preset is called '{preset}'.{suggestion(str(preset), PRESETS)}")
-    return _validated(_merged(_merged(PRESETS[preset], data), overrides), f"'{path}'")
+    own = _merged(PRESETS[preset], data)
+    config = _validated(own, f"'{path}'")  # before something else takes a faulty value's place
+    return _validated(_merged(own, overrides), f"'{path}'") if overrides else config
 
 
 def _merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
@@ -244,9 +277,9 @@ def _merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     for key, value in extra.items():
         old = merged.get(key)
         plain = value.model_dump() if isinstance(value, BaseModel) else value
-        if key == "losses" and isinstance(plain, dict) and any(name.startswith("+") for name in plain):
+        if key == "losses" and isinstance(plain, dict) and any(str(name).startswith("+") for name in plain):
             usual = GuideConfig().model_dump(mode="json")["losses"] if old is None else old
-            merged[key] = _merged(usual, {name.removeprefix("+"): options for name, options in plain.items()})
+            merged[key] = _merged(usual, {str(name).removeprefix("+"): options for name, options in plain.items()})
             continue
         # Naming the losses states the whole set: a term left out is switched off.
         merged[key] = _merged(old, plain) if isinstance(old, dict) and isinstance(plain, dict) and key != "losses" else plain
@@ -260,19 +293,28 @@ def _validated(data: dict[str, Any], where: str) -> GuideConfig:
         raise ConfigError(f"{where}: {explain(error, GuideConfig)}") from error
 
 
+_BRIEF = Repr()
+_BRIEF.maxstring = _BRIEF.maxlong = _BRIEF.maxother = 80
+
+
+def _shown(key: str) -> str:
+    """A key, shortened if nobody can have meant it."""
+    return key if len(key) <= 80 else f"{key[:80]}..."
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first fault of a validation in one line, with the nearest valid key for an unknown one."""
     fault = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in fault["loc"])
+    path = ".".join(_shown(str(part)) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         owner: Any = model
         for part in fault["loc"][:-1]:
             owner = owner.model_fields[part].annotation if part in getattr(owner, "model_fields", {}) else None
         known = getattr(owner, "model_fields", {})
-        return f"unknown key '{path}'.{suggestion(str(fault['loc'][-1]), known)}"
+        return f"unknown key '{path}'.{suggestion(_shown(str(fault['loc'][-1])), known)}"
     if fault["type"] == "missing":
         return f"'{path}' is missing: give it"
     message = fault["msg"].removeprefix("Value error, ")
     given = fault["input"]
-    said = f", not {given!r}" if isinstance(given, (str, int, float)) else ""
+    said = f", not {_BRIEF.repr(given)}" if isinstance(given, (str, int, float)) else ""
     return f"'{path}': {message}{said}" if path else f"{message}{said}"

@@ -126,7 +126,7 @@ class Layers:
 class Generation:
     """A backend's usual settings, used where the configuration leaves them open; a size of None is the pipeline's own.
 
-    call: further arguments of the pipeline's call.
+    call: further arguments of the pipeline's call. scale: what it calls the scale of classifier-free guidance.
     """
 
     steps: int
@@ -134,6 +134,7 @@ class Generation:
     width: int | None
     height: int | None
     call: Mapping[str, Any] = field(default_factory=dict)
+    scale: str = "guidance_scale"
 
 
 class Backend(ABC):
@@ -147,9 +148,9 @@ class Backend(ABC):
     def load(self) -> Any:
         """Return the pipeline, ready to call."""
 
-    @abstractmethod
-    def layers(self, pipeline: Any) -> Layers:
-        """Attention layers to observe in the pipeline's denoiser, in which pixels attend to text."""
+    def layers(self, pipeline: Any) -> Layers | None:
+        """Attention layers to observe in the pipeline's denoiser, in which pixels attend to text; None for the usual ones."""
+        return None
 
     def doubts(self, scene: Scene) -> list[str]:
         """What of a scene the model cannot draw, a line each; by default what its vocabulary lacks. The image is made still."""

@@ -46,6 +46,10 @@ class OutputError(SpatialGuideError):
     """A result cannot be written where it was asked to go."""
 
 
+class UntrustedError(SpatialGuideError):
+    """A picture asks for more than a stranger's may: a model, or files, of its own."""
+
+
 class PictureError(SpatialGuideError):
     """A picture cannot be made: the generation was not watched, or matplotlib is missing."""
 
@@ -80,6 +84,10 @@ class UnguidedWarning(UserWarning):
 
 class MissingTermWarning(UserWarning):
     """A default loss term is not installed, or a term has no gradient, so that it guides nothing."""
+
+
+class UntestedModelWarning(UserWarning):
+    """A denoiser of a kind that was not tried."""
 
 
 class ObjectWarning(UserWarning):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,37 +20,83 @@ STDIN = "-"
 DRAFT = ".draft"
 
 
+def place_of(path: Path) -> Path:
+    """Where a file is written: links are followed.
+
+    Raises:
+        OutputError: what is there is no regular file, such as a folder, a pipe or a device, or the path leads nowhere.
+    """
+    try:
+        place = path.resolve()
+        if place.is_dir():
+            raise OutputError(f"cannot write '{path}': it is a folder: name a file in it")
+        if place.exists() and not place.is_file():
+            raise OutputError(f"cannot write '{path}': it is no regular file: name one, or '{STDIN}' where that is allowed")
+    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a circle, a NUL
+        raise OutputError(
+            f"cannot write '{path}': {getattr(error, 'strerror', None) or error}; choose another place"
+        ) from error
+    return place
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """A file that is written beside `path` and takes its place only when all went well and it is on the disk.
 
-    Links are followed. What is no regular file (a pipe, a device) is written into; "-" is standard output. A kill leaves at
-    most a hidden file that ends in DRAFT.
+    "-" is standard output. A kill leaves at most a hidden file that ends in DRAFT.
 
     Raises:
-        OutputError: it cannot be written there.
+        OutputError: it cannot be written there, see `place_of`.
     """
     if str(path) == STDIN:
         sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    place = path.resolve()
-    special = place.exists() and not place.is_file()
-    draft = place if special else place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}{DRAFT}")
+    place = place_of(path)
+    draft = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}{DRAFT}")
     try:
         with draft.open("wb") as stream:
             yield stream
             stream.flush()
-            if not special:
-                os.fsync(stream.fileno())
-        if not special:
-            draft.replace(place)
+            os.fsync(stream.fileno())
+        draft.replace(place)
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror or error}; choose another place") from error
     finally:
-        if not special:
+        with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[Path]:
+    """A folder to write into, whose files move to `folder` when all went well; where not, none of them is left.
+
+    Raises:
+        OutputError: the folder cannot be made there, or a file cannot be written into it.
+    """
+    try:
+        base = folder.resolve()
+        while not base.exists():
+            base = base.parent
+        draft = tempfile.TemporaryDirectory(prefix=".", suffix=DRAFT, dir=base)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OutputError(
+            f"cannot write into '{folder}': {getattr(error, 'strerror', None) or error}; choose another"
+        ) from error
+    with draft:
+        yield Path(draft.name)
+        for path in filter(Path.is_file, sorted(Path(draft.name).rglob("*"))):
+            target = folder / path.relative_to(draft.name)
+            make_folder(target.parent)
+            try:
+                path.replace(place_of(target))
+            except OSError as error:
+                raise OutputError(f"cannot write '{target}': {error.strerror or error}; choose another place") from error
 
 
 def json_line(value: Any) -> str:

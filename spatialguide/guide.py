@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from spatialguide.guidance.attach import Attachment
     from spatialguide.guidance.losses import Term
+    from spatialguide.guidance.models import ModelFacts
     from spatialguide.guidance.trace import Trace
 
 
@@ -115,7 +116,6 @@ class SpatialGuide:
         scene: Scene | Sequence[Scene] | None = None,
         layers: Layers | None = None,
         tokens: Sequence[Sequence[Sequence[int]]] | None = None,
-        guidance_scale: float | None = None,
         watch: bool = False,
     ) -> Attachment:
         """Guide a diffusers pipeline that the caller runs.
@@ -127,15 +127,13 @@ class SpatialGuide:
         (see `parse`). Without a block, `detach` takes the guidance off again. Attaching anew replaces what was attached.
 
         Args:
-            pipeline: a diffusers pipeline with a UNet, or PixArt's or Stable Diffusion 3's.
+            pipeline: a diffusers pipeline whose model `spatialguide models` lists, or one like them.
             prompt: the prompt or prompts that the pipeline will be called with, in order. Only for prompt_embeds, in which
                 they cannot be read; a call with another prompt is refused.
             scene: scenes made by hand, for calls with their prompts; parsed from the prompts if not given.
             layers: attention layers to observe; by default a UNet decoder's two coarsest levels, or a transformer's middle.
             tokens: positions of each object's tokens, per prompt and object; by the pipeline's tokenizers if not given. For
                 prompt_embeds that are not the tokenizer's one-to-one encoding of the prompt, or a prompt_2 that differs.
-            guidance_scale: that of your call, for pipelines that do not say what they were called with (PixArt's); by default
-                their usual one. Mode "relative" and `rescale` need it.
             watch: look at every step, and keep the objects' attention maps in the trace, for `spatialguide.pictures`.
 
         The configuration's scheduler, steps and scale are not used: those are the caller's.
@@ -147,17 +145,24 @@ class SpatialGuide:
             PromptError, ContradictionError, BindingError, UnsupportedPipelineError: before anything is touched, or, of a prompt
                 that is not given here, when the pipeline is called with it.
         """
+        from spatialguide.guidance.denoiser import refuse_unsupported
         from spatialguide.guidance.prompts import PromptSource
 
+        refuse_unsupported(pipeline)
         scenes = None if scene is None else [scene] if isinstance(scene, Scene) else list(scene)
         given = None if prompt is None else prompt_list(prompt)
         if given is None and scenes is not None:
             given = [each.prompt for each in scenes]
-        source = PromptSource(pipeline, self._reader, self.guides, watch)
+        if given is None and not (hasattr(pipeline, "encode_prompt") or hasattr(pipeline, "_encode_prompt")):
+            raise PromptError(
+                f"{type(pipeline).__name__} has no encode_prompt to read the prompt from: name it, attach(pipeline, prompt)"
+            )
+        facts = self.facts(pipeline)
+        source = PromptSource(pipeline, facts, self._reader, self.guides, watch)
         fixed = None if given is None else source.fix(given, scenes, tokens)
         if tokens is not None and fixed is None:
             raise PromptError("tokens belong to a prompt: give attach() the prompt too")
-        return self._attached(pipeline, layers, guidance_scale, watch, read=source.read, prompts=fixed)
+        return self._attached(pipeline, facts, layers, watch, prompts=fixed, source=source)
 
     def detach(self, pipeline: Any) -> None:
         """Take guidance off a pipeline, which is then as it was before `attach`; one that has none stays as it is."""
@@ -165,19 +170,29 @@ class SpatialGuide:
 
         detach(pipeline)
 
-    def _attached(
-        self, pipeline: Any, layers: Layers | None, guidance_scale: float | None, watch: bool, **source: Any
-    ) -> Attachment:
-        from spatialguide.guidance.attach import Attachment, Settings
-        from spatialguide.guidance.denoiser import denoiser_of, plain, refuse_unsupported
-        from spatialguide.guidance.layers import default_layers, find_layer
+    def facts(self, pipeline: Any) -> ModelFacts:
+        """What is known of a pipeline's model.
 
-        refuse_unsupported(pipeline)
+        Raises:
+            UnsupportedPipelineError: nothing, and it has no attention layers of the usual names.
+        """
+        from spatialguide.guidance.denoiser import denoiser_of, plain
+        from spatialguide.guidance.models import facts_of
+
+        return facts_of(plain(denoiser_of(pipeline)), self.registry)
+
+    def _attached(self, pipeline: Any, facts: ModelFacts, layers: Layers | None, watch: bool, **prompts: Any) -> Attachment:
+        from spatialguide.guidance.attach import Attachment
+        from spatialguide.guidance.attention import find_layer
+        from spatialguide.guidance.calls import Settings
+        from spatialguide.guidance.denoiser import denoiser_of, plain
+        from spatialguide.guidance.layers import default_layers
+
         denoiser, config = plain(denoiser_of(pipeline)), self.config.guidance
-        observed = layers or default_layers(denoiser).first(config.layers_per_level)
+        observed = default_layers(denoiser, facts).first(config.layers_per_level) if layers is None else layers
         for _, name in observed:
             find_layer(denoiser, name)
-        return Attachment(pipeline, Settings(self.terms, observed, config, guidance_scale, watch), **source)
+        return Attachment(pipeline, Settings(self.terms, observed, config, facts, watch), **prompts)
 
     def guides(self, scene: PlannedScene) -> bool:
         """Whether a configured term has anything to say of a scene.
@@ -300,7 +315,9 @@ class SpatialGuide:
         tries = self.config.guidance.best_of if guided else 1
         firsts = first_seeds(seed, len(prompts) * images_per_prompt, tries)
         scenes = self._reader.scenes(prompts, scene, self.guides if guided else self._could_guide)
-        for doubt in dict.fromkeys(doubt for each in scenes for doubt in self.backend.doubts(each.scene)):
+        backend = self.backend
+        said = partial(self.registry.call, "backends", self.config.backend)
+        for doubt in dict.fromkeys(doubt for each in scenes for doubt in said(partial(backend.doubts, each.scene))):
             warnings.warn(doubt, ObjectWarning, stacklevel=2)
         self.pipeline.set_progress_bar_config(disable=not progress)
         guiding = [guided and self.guides(each) for each in scenes for _ in range(images_per_prompt)]
@@ -315,10 +332,9 @@ class SpatialGuide:
             for image, guides in enumerate(guiding)
         ]
         trace = picked([trace for _, trace in drawn], chosen)
+        trace.warn(self.terms if guided else ())
         metadata = [
-            self._metadata(
-                scenes[image // images_per_prompt].scene, firsts[image] + number, guiding[image] and trace.guided(image)
-            )
+            self._metadata(scenes[image // images_per_prompt].scene, firsts[image] + number, trace, image)
             for image, number in enumerate(chosen)
         ]
         images = [drawn[number][0][image] for image, number in enumerate(chosen)]
@@ -338,20 +354,22 @@ class SpatialGuide:
         from spatialguide.guidance.prompts import PromptSource
         from spatialguide.guidance.trace import Trace
 
-        pipeline, settings = self.pipeline, self._settings()
+        pipeline, settings, usual = self.pipeline, self._settings(), self.backend.generation
         arguments = {
             "prompt": [each.scene.prompt for each in scenes],
             "num_images_per_prompt": images_per_prompt,
-            **settings,
-            **self.backend.generation.call,
+            **{usual.scale if name == "guidance_scale" else name: value for name, value in settings.items()},
+            # Some pipelines want one of each for a list of prompts.
+            **{name: [value] * len(scenes) if name == "negative_prompt" else value for name, value in usual.call.items()},
             "generator": [torch.Generator().manual_seed(s) for s in seeds],
             **step_callback(pipeline, on_step),
         }
         if not (guided or watch):
             return pipeline(**arguments).images, Trace()
-        layers = self.backend.layers(pipeline).first(self.config.guidance.layers_per_level)
-        prompts = PromptSource(pipeline, self._reader, self.guides, watch, guided).of(scenes)
-        with self._attached(pipeline, layers, settings["guidance_scale"], watch, prompts=prompts) as trace:
+        layers = self.registry.call("backends", self.config.backend, partial(self.backend.layers, pipeline))
+        facts = self.facts(pipeline)
+        prompts = PromptSource(pipeline, facts, self._reader, self.guides, watch, guided).of(scenes)
+        with self._attached(pipeline, facts, layers, watch, prompts=prompts) as trace:
             return pipeline(**arguments).images, trace
 
     def _settings(self) -> dict[str, Any]:
@@ -364,9 +382,10 @@ class SpatialGuide:
             "height": config.height or usual.height,
         }
 
-    def _metadata(self, scene: Scene, seed: int, guided: bool) -> dict[str, Any]:
+    def _metadata(self, scene: Scene, seed: int, trace: Trace, image: int) -> dict[str, Any]:
         from spatialguide.models.schedulers import described
 
+        guided = trace.guided(image)
         # What was really used, where a default term is not installed.
         config = self.config.model_copy(update={"losses": self.losses}) if guided else self.config
         return {
@@ -375,6 +394,7 @@ class SpatialGuide:
             "prompt": scene.prompt,
             "seed": seed,
             "guided": guided,
+            "skipped_steps": trace.skipped_steps(image),
             "settings": self._settings(),
             "scheduler": described(self.pipeline.scheduler),
             "scene": scene.model_dump(mode="json"),

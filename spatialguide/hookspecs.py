@@ -1,4 +1,4 @@
-"""Hook specifications: how a plugin adds losses, relations, parsers, backends, detectors, benchmarks and features.
+"""Hook specifications: how a plugin adds losses, relations, parsers, backends, models, detectors, benchmarks and features.
 
 A plugin is a module (or object) named by an entry point in the group "spatialguide". It implements any of these:
 
@@ -14,10 +14,14 @@ Contracts of the registered things are in `spatialguide.contracts`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import pluggy
 
 from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor, LossTerm, Parser, Predicate
+
+if TYPE_CHECKING:
+    from spatialguide.guidance.models import ModelFacts
 
 GROUP = "spatialguide"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -42,6 +46,11 @@ def spatialguide_parsers(register: Callable[[str, Callable[..., Parser]], None])
 @hookspec
 def spatialguide_backends(register: Callable[[str, Callable[..., Backend]], None]) -> None:
     """Register backends: register(name, factory); it is called with `backend_options` of the configuration."""
+
+
+@hookspec
+def spatialguide_models(register: Callable[[str, ModelFacts], None]) -> None:
+    """Register what a kind of denoiser is like: register(name of its class, spatialguide.guidance.models.ModelFacts)."""
 
 
 @hookspec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -67,15 +68,26 @@ def _check_factory(name: str, value: Any) -> str | None:
     return None if callable(value) else "it must be a class or a factory, something that can be called"
 
 
+def _check_facts(name: str, value: Any) -> str | None:
+    from spatialguide.guidance.models import ModelFacts
+
+    if not isinstance(value, ModelFacts):
+        return "a model must be a spatialguide.guidance.models.ModelFacts"
+    return None if value.denoiser == name else f"its denoiser is '{value.denoiser}': register it under that"
+
+
 _CHECKS: dict[str, Callable[[str, Any], str | None]] = {
     "losses": _check_loss,
     "relations": _check_relation,
     "parsers": _check_factory,
     "backends": _check_factory,
+    "models": _check_facts,
     "detectors": _check_factory,
     "benchmarks": _check_factory,
     "features": _check_factory,
 }
+#: Names are printed, shown on pages and typed by people.
+_NAME = re.compile(r"\w[\w.:-]{0,99}")
 KINDS = tuple(_CHECKS)
 SINGULAR = {kind: kind.removesuffix("s") for kind in KINDS} | {"losses": "loss", "features": "feature extractor"}
 
@@ -189,7 +201,7 @@ class Registry:
             results = self._manager.subset_hook_caller(hook, others)(**arguments)
         except (InvalidPluginError, DuplicatePluginError, PluginImportError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InvalidPluginError(
                 f"{where}: hook {hook} raised {type(error).__name__}: {error}; repair or uninstall it"
             ) from error
@@ -198,6 +210,11 @@ class Registry:
     def _register(self, item: Registered, where: str) -> None:
         if not isinstance(item.name, str) or not item.name:
             raise InvalidPluginError(f"{where} registered a name that is no text: {item.name!r}; name it with a string")
+        if not _NAME.fullmatch(item.name):
+            raise InvalidPluginError(
+                f"{where} registered {item.kind} under a name that is no plain word: {item.name!r:.120}; take at most 100 "
+                "letters, digits and _ - . :"
+            )
         fault = _CHECKS[item.kind](item.name, item.value)
         if fault:
             raise InvalidPluginError(f"{where} registered {item.kind} '{item.name}' wrongly: {fault}")
@@ -234,7 +251,7 @@ class Registry:
             return action()
         except SpatialGuideError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             source = self.origin(kind, name).distribution
             fault = f"{type(error).__name__}: {error}"
             raise PluginError(
@@ -302,7 +319,7 @@ def _distribution(entry: EntryPoint) -> str:
 def _imported(load: Callable[[], Any], name: str, distribution: str) -> Any:
     try:
         return load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginImportError(
             f"plugin '{name}' of distribution '{distribution}' cannot be imported: {type(error).__name__}: {error}. "
             f"Repair or uninstall '{distribution}'."

@@ -9,9 +9,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +33,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import (
@@ -43,12 +46,17 @@ from transformers import (
     T5EncoderModel,
 )
 
+from spatialguide.contracts import Layers
+from spatialguide.guidance.layers import default_layers
+from spatialguide.guidance.models import facts_of
 from spatialguide.registry import Registry, default_registry
 from spatialguide_plugins.tiny.backend import WEIGHTS, TinyBackend
 
 # Few examples as one works, twice as many before a change lands: HYPOTHESIS_PROFILE=thorough.
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
 settings.register_profile("thorough", derandomize=True, deadline=None, max_examples=50)
+# tests/test_fuzz.py with 20,000 cases in all, none of which may take five seconds: HYPOTHESIS_PROFILE=fuzz.
+settings.register_profile("fuzz", deadline=5000, max_examples=4000, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 # A quarter of the bundled model's usual picture and half its steps: enough for all tests that do not look at it.
 TinyBackend.generation = replace(TinyBackend.generation, width=64, height=64, steps=10)
@@ -264,6 +272,29 @@ def make_sd3(
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def layers_of(denoiser: Any) -> Layers:
+    """All the layers that are observed unless others are named."""
+    return default_layers(denoiser, facts_of(denoiser))
+
+
+@contextmanager
+def predictions_of(pipeline: Any) -> Iterator[list[torch.Tensor]]:
+    """Inside the block, collects what the pipeline's scheduler is handed."""
+    found: list[torch.Tensor] = []
+    step = pipeline.scheduler.step
+
+    @wraps(step)
+    def record(prediction: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        found.append(prediction)
+        return step(prediction, *args, **kwargs)
+
+    pipeline.scheduler.step = record
+    try:
+        yield found
+    finally:
+        del pipeline.scheduler.step
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from spatialguide.commands.config import commented, config_schema
+from spatialguide.commands.config import checked, commented, config_schema
 from spatialguide.config import PRESETS, GuidanceConfig, GuideConfig, load_config, make_config, patched
 from spatialguide.contracts import LossTerm
 from spatialguide.errors import ConfigError
@@ -175,3 +175,72 @@ def test_a_plus_adds_a_term_to_the_presets(tmp_path: Path) -> None:
     path.write_text("losses: {+overlap: {}}", encoding="utf-8")
     assert list(load_config(path).losses) == [*usual.losses, "overlap"]
     assert list(patched(usual, {"losses.overlap": {}}).losses) == [*usual.losses, "overlap"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: 5\nsteps: 6", "the key 'steps' is there twice"),
+        ("steps: true", "'steps': Input should be a valid integer, not True"),
+        ("guidance_scale: true", "'guidance_scale'"),
+        ("guidance_scale: .nan", "'guidance_scale': Input should be a finite number"),
+        ("steps: 1001", "'steps': Input should be less than or equal to 1000"),
+        ("width: 80000000000", "'width': Input should be less than or equal to 4096"),
+        ("height: 80000", "'height'"),
+        ("guidance: {map_size: 100000}", "'guidance.map_size'"),
+        ("guidance: {best_of: 1000000000}", "'guidance.best_of'"),
+        ("guidance: {strength: 1e300}", "'guidance.strength'"),
+        ("losses: {alignment: {weight: -1e300}}", "'losses.alignment.weight'"),
+        ("losses: {alignment: {margin: 1e300}}", "numbers of options must lie between -1,000,000 and 1,000,000"),
+        ("scheduler_options: {num_train_timesteps: 1000000000000}", "numbers of options must lie between"),
+        ("scheduler_options: {num_train_timesteps: -5}", "must be at least the number of steps, 1"),
+        ("{steps: 800, scheduler_options: {num_train_timesteps: 500}}", "must be at least the number of steps, 800"),
+        ("backend_options: {a: [{b: .nan}]}", "numbers of options must lie between"),
+        ("losses: {1: {}}", "'losses.1"),
+        ("steps: " + "9" * 5000, "is not valid YAML"),
+        (f"backend: {'x' * 5000}\nsteps: no", "'steps'"),
+        (f"? {'x' * 5000}\n: 1", "unknown key 'xxx"),
+        ("scheduler: 3", "'scheduler'"),
+    ],
+)
+def test_numbers_have_bounds_and_files_limits(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "guide.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert message in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_the_schema_states_the_bounds() -> None:
+    schema = config_schema()
+    terms = schema["properties"].pop("losses")["properties"]
+    sections = [schema["properties"], *(schema["$defs"][name]["properties"] for name in ("GuidanceConfig", "TermConfig"))]
+    sections += [term["properties"] for term in terms.values()]
+    numbers = 0
+    for section in sections:
+        for name, field in section.items():
+            kinds = {each.get("type"): each for each in (field, *field.get("anyOf", ()))}
+            number = kinds.get("integer") or kinds.get("number")
+            if number is not None:
+                numbers += 1
+                assert "maximum" in {**field, **number}, name
+    assert numbers > 15
+    for name in ("backend_options", "detector_options", "scheduler_options"):
+        assert schema["properties"][name]["additionalProperties"]["maximum"] == 1_000_000
+
+
+def test_a_scheduler_that_cannot_be_built_is_named() -> None:
+    with pytest.raises(ConfigError, match="DDIMScheduler cannot be built"):
+        checked(make_config(scheduler="DDIM", scheduler_options={"beta_start": "x"}))
+
+
+def test_what_stands_in_a_file_is_checked_though_a_keyword_wins(tmp_path: Path) -> None:
+    (tmp_path / "guide.yaml").write_text("guidance: 3")
+    with pytest.raises(ConfigError, match="'guidance'"):
+        load_config(tmp_path / "guide.yaml", guidance={"strength": 1.0})
+
+
+def test_keys_of_options_have_a_depth() -> None:
+    with pytest.raises(ConfigError, match="nested deeper than 32 levels"):
+        patched(make_config(), {".".join(["backend_options", *"a" * 20_000]): 1})

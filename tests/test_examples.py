@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from diffusers.modular_pipelines import StableDiffusionXLAutoBlocks
 from PIL import Image
 
 from spatialguide import SpatialGuide, load_scene
@@ -39,9 +40,9 @@ def snippets(document: str, language: str = "python") -> list[str]:
 def test_plugin_snippets_run_as_written() -> None:
     import types
 
-    loss, use, relation, place, backend, features = snippets("docs/plugins.md")
+    loss, use, relation, place, backend, model, features = snippets("docs/plugins.md")
     modules = []
-    for number, text in enumerate((loss, relation, place, backend, features)):
+    for number, text in enumerate((loss, relation, place, backend, model, features)):
         module = types.ModuleType(f"snippet_{number}")
         exec(compile(text, module.__name__, "exec", dont_inherit=True), module.__dict__)
         modules.append(module)
@@ -55,6 +56,7 @@ def test_plugin_snippets_run_as_written() -> None:
         SpatialGuide(registry=registry, steps=1, losses={"+separation": {}})(prompt)
     scene = SpatialGuide(registry=registry).parse("a ship on the horizon, a gull up and left of the ship")
     assert [scene.sentence(edge) for edge in scene.relations] == ["ship in_region horizon", "gull up_left_of ship"]
+    assert registry.get("models", "MyTransformer2DModel").text == "before"
     assert registry.get("backends", "dreamshaper")().generation.steps == 30
     (maps,) = registry.get("features", "colours")().maps([Image.new("RGB", (20, 10), "red")])
     assert maps.shape == (1, 3, 8, 8)
@@ -90,8 +92,11 @@ def test_the_plugin_pages_packaging_and_configuration_work(tmp_path: Path, monke
 
 @pytest.mark.slow
 def test_pipeline_snippet_runs(tiny_pipeline) -> None:
-    (attach,) = snippets("docs/pipelines.md")
+    attach, modular = snippets("docs/pipelines.md")
     exec(attach, {"pipe": tiny_pipeline})
+    space = {"blocks": StableDiffusionXLAutoBlocks()}
+    exec(modular, space)
+    assert type(space["pipe"].guider).__name__ == "SpatialGuidance"
 
 
 @pytest.mark.slow

@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 
 from spatialguide import DirectionalPredicate, LossTerm, SpatialGuide, hookimpl, hookspecs, registry
+from spatialguide.contracts import Backend, Generation
 from spatialguide.errors import (
     ConfigError,
     DuplicatePluginError,
     InvalidPluginError,
     MissingTermWarning,
+    PluginError,
     PluginImportError,
     UnknownPluginError,
 )
+from spatialguide.evaluation.detection import make_detector
 from spatialguide.registry import KINDS, Registry
+from spatialguide.scenes.records import scene_from_triples
 from spatialguide_parsers.english import SpacyParser
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +106,13 @@ def test_duplicate_names_say_who_brought_them() -> None:
         ("losses", ("zero", Zero()), "concrete subclass"),
         ("losses", (7, Zero), "a name that is no text"),
         ("losses", ("", Zero), "a name that is no text"),
+        ("losses", ("<b>zero</b>", Zero), "no plain word"),
+        ("losses", ("zero one", Zero), "no plain word"),
+        ("losses", ("zero\x1b[31m", Zero), "no plain word"),
+        ("losses", ("zero\n", Zero), "no plain word"),
+        ("losses", ("+zero", Zero), "no plain word"),
+        ("losses", ("z" * 101, Zero), "no plain word"),
+        ("losses", ("\u202eorez", Zero), "no plain word"),
         ("relations", ("near", object()), "must have name, phrases"),
         ("relations", ("near", DirectionalPredicate("far", ("far",), (1, 0))), "its own name is 'far': register it under that"),
         ("relations", ("near", DirectionalPredicate("near", "near", (1, 0))), "tuple of lower-case strings"),
@@ -248,3 +259,57 @@ def test_a_parser_that_mixes_up_prompts_in_bulk_is_named() -> None:
     for parsed, other in ((first, "a bus above a bird"), (second, "a cat above a dog")):
         assert isinstance(parsed.problem, InvalidPluginError)
         assert f"returned the scene of another prompt: '{other}'" in str(parsed.problem)
+
+
+def leave(*_: Any, **__: Any) -> Any:
+    sys.exit(0)
+
+
+def test_a_plugin_that_exits_as_it_is_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "evil = evil_exit", evil_exit="import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PluginImportError, match="distribution 'evil-dist' cannot be imported: SystemExit: 0"):
+        Registry()
+
+
+def test_a_hook_that_exits_is_named() -> None:
+    module = types.ModuleType("evil")
+    leave_hook = types.FunctionType(leave.__code__, globals(), "spatialguide_losses")
+    module.spatialguide_losses = hookimpl(lambda register: leave_hook())  # type: ignore[attr-defined]
+    with pytest.raises(InvalidPluginError, match="hook spatialguide_losses raised SystemExit: 0"):
+        Registry().add(module, "evil-dist")
+
+
+@pytest.mark.parametrize("kind", ["backends", "detectors", "parsers"])
+def test_a_factory_that_exits_is_named(kind: str) -> None:
+    registry = Registry()
+    registry.add(plugin(kind, ("evil", lambda **_: leave())), "evil-dist")
+    with pytest.raises(PluginError, match="'evil' of distribution 'evil-dist' raised SystemExit: 0"):
+        registry.make(kind, "evil", {})
+    with pytest.raises(PluginError, match="'evil' of distribution 'evil-dist' raised SystemExit: 0"):
+        registry.call(kind, "evil", leave)
+
+
+def test_parsers_backends_detectors_and_relations_that_exit_are_named() -> None:
+    class Leaver(DirectionalPredicate):
+        distance = leave
+
+    class Model(Backend):
+        generation = Generation(1, 1.0, 8, 8)
+        load = layers = doubts = leave
+
+    registry = Registry()
+    registry.add(plugin("parsers", ("evil", lambda **_: leave)), "evil-dist")
+    registry.add(plugin("backends", ("evil", Model), name="b"), "evil-dist")
+    registry.add(plugin("detectors", ("evil", lambda: leave), name="d"), "evil-dist")
+    registry.add(plugin("relations", ("evil", Leaver("evil", ("evil of",), (1, 0))), name="r"), "evil-dist")
+    actions: list[Callable[[], Any]] = [
+        lambda: SpatialGuide(parser="evil", registry=registry).parse("a cat"),
+        lambda: SpatialGuide(backend="evil", registry=registry).pipeline,
+        lambda: SpatialGuide(backend="evil", registry=registry)("a cat left of a dog"),
+        lambda: make_detector(registry, "evil")([], []),
+        lambda: SpatialGuide(registry=registry).plan(scene_from_triples("cat dog", [("cat", "evil", "dog")])).reach,
+    ]
+    for action in actions:
+        with pytest.raises(PluginError, match=r"'evil'.* raised SystemExit"):
+            action()

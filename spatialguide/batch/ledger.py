@@ -1,9 +1,14 @@
-"""The ledger: what Ray's workers are at, kept where the death of a worker does not reach."""
+"""The ledger: what workers are at, kept where the death of a worker does not reach."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from typing import Any, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from spatialguide.batch.store import Store
 
 #: How often a unit is begun as a whole before its requests are drawn one by one.
 WHOLE_TRIES = 2
@@ -25,8 +30,8 @@ class Book(Protocol):
     def begin(self, item: str) -> int:
         """Something is begun. How often it was before, without being finished."""
 
-    def end(self, item: str) -> None:
-        """Something is finished."""
+    def end(self, *items: str) -> None:
+        """These are finished."""
 
 
 class Ledger:
@@ -47,9 +52,45 @@ class Ledger:
         self._begun[item] += 1
         return self._begun[item] - 1
 
-    def end(self, item: str) -> None:
+    def end(self, *items: str) -> None:
         """See `Book`."""
-        del self._begun[item]
+        for item in items:
+            self._begun.pop(item, None)
+
+
+class StoredLedger(Ledger):
+    """A ledger in the store, as begun.json: every note is written before the next moment, which may be the process's last.
+
+    As a context it is taken back to what it was where the run ends in any other way than the process's death: by an error, or
+    by Ctrl+C.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store, self._lock = store, threading.Lock()
+        self._before = store.begun()
+        self._begun.update(self._before)
+
+    def begin(self, item: str) -> int:
+        """See `Book`."""
+        with self._lock:
+            before = super().begin(item)
+            self._store.write_begun(self._begun)
+            return before
+
+    def end(self, *items: str) -> None:
+        """See `Book`."""
+        with self._lock:
+            super().end(*items)
+            self._store.write_begun(self._begun)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._lock:
+            self._begun = Counter({item: self._before[item] for item in self._begun if item in self._before})
+            self._store.write_begun(self._begun if kind else {})
 
 
 class RemoteLedger:
@@ -66,9 +107,9 @@ class RemoteLedger:
         """See `Book`."""
         return int(self._asked(self._actor.begin.remote(item)))
 
-    def end(self, item: str) -> None:
+    def end(self, *items: str) -> None:
         """See `Book`."""
-        self._asked(self._actor.end.remote(item))
+        self._asked(self._actor.end.remote(*items))
 
     @staticmethod
     def _asked(answer: Any) -> Any:

@@ -152,7 +152,7 @@ class Painter:
 
     def _draw(self, batch: Sequence[Ready]) -> list[Drawn]:
         began = time.perf_counter()
-        # Shapes that never vary: an image's numbers do not depend on how many others are drawn with it.
+        # Shapes that never vary: an image's last bits do not depend on how many others are drawn with it.
         full = [*batch, *[batch[-1]] * (self._batch - len(batch))]
         result = self._guide_of(batch[0].config)(
             [each.scene.prompt for each in full],

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from spatialguide.batch.ledger import SINGLE_TRIES, WHOLE_TRIES, WRITE_TRIES, Book, Ledger, RemoteLedger, too_many
+from spatialguide.batch.ledger import Book, Ledger, RemoteLedger, too_many
 from spatialguide.batch.metrics import log
+from spatialguide.batch.painter import Painter, said
 from spatialguide.batch.requests import Unit
 from spatialguide.batch.store import Layout, Store, UnitReport
+from spatialguide.batch.worker import Worker
 from spatialguide.config import GuideConfig
 from spatialguide.errors import BatchError
 from spatialguide.versions import versions
@@ -20,7 +22,6 @@ from spatialguide.versions import versions
 _PATIENCE = 24 * 3600.0
 
 if TYPE_CHECKING:
-    from spatialguide.batch.painter import Outcome, Painter
     from spatialguide.batch.runs import Batch
 
 
@@ -46,8 +47,6 @@ class RayPainter:
         workers: int,
         installed: Mapping[str, str],
     ) -> None:
-        from spatialguide.batch.painter import Painter
-
         here = versions(installed)
         other = {name: found for name, found in installed.items() if here.get(name) != found}
         if other:
@@ -55,10 +54,9 @@ class RayPainter:
             raise BatchError(f"a worker's machine has {known}: install the same versions on all")
         if too_many(ledger.started(), workers):
             raise BatchError("workers die again and again while they load the model: is there memory for --workers of them?")
-        self._ledger = ledger
-        self._painter: Painter = Painter(GuideConfig.model_validate_json(config), batch, threads=threads)
-        self._painter.load()
-        self._store = Store(url, layout)
+        painter = Painter(GuideConfig.model_validate_json(config), batch, threads=threads)
+        painter.load()
+        self._worker = Worker(painter, Store(url, layout), ledger)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         """Units as JSON in, their reports out."""
@@ -67,34 +65,14 @@ class RayPainter:
 
     def _report(self, unit: Unit) -> dict[str, Any]:
         """A unit's report as a row. "fault" is what ends the run: an error that is raised here would come out as Ray's."""
-        from spatialguide.batch.painter import said
-
-        fault, item, writing = "", f"unit {unit.number}", f"writing unit {unit.number}"
+        fault, worker = "", self._worker
         try:
-            whole = self._ledger.begin(item) < WHOLE_TRIES
-            outcomes = self._painter.paint(self._painter.prepare(unit)) if whole else self._one_by_one(unit)
-            if self._ledger.begin(writing) >= WRITE_TRIES:
-                raise BatchError(f"workers die again and again while they write unit {unit.number}: is its --unit too large?")
-            report = self._store.commit(unit, outcomes)
-            self._ledger.end(writing)
-            self._ledger.end(item)
+            whole = worker.begin(unit)
+            outcomes = worker.painter.paint(worker.painter.prepare(unit)) if whole else worker.one_by_one(unit)
+            report = worker.commit(unit, outcomes)
         except Exception as error:
             report, fault = UnitReport(unit.number, 0, 0, 0.0, 0.0, 0), said(error)
         return {**vars(report), "errors": list(report.errors), "fault": fault}
-
-    def _one_by_one(self, unit: Unit) -> list[Outcome]:
-        """The unit's outcomes, where workers have died with it: what a worker died with twice by itself is poison."""
-        from spatialguide.batch.painter import FAILED, Outcome
-
-        outcomes = []
-        for request in unit.requests:
-            item = f"request {request.index}"
-            if self._ledger.begin(item) < SINGLE_TRIES:
-                outcomes += self._painter.paint(self._painter.prepare(Unit(unit.number, (request,))))
-                self._ledger.end(item)
-            else:  # the ledger keeps it: the unit may have to be begun again for another
-                outcomes.append(Outcome(request, FAILED, error="its worker died each time it was drawn"))
-        return outcomes
 
 
 def run_ray(units: Iterable[Unit], run: Batch, store: Store) -> Iterator[UnitReport]:

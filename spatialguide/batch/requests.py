@@ -13,10 +13,13 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TextIO
 
+from spatialguide.documents import DocumentError, parse_json, parse_yaml
 from spatialguide.errors import BatchError, SpatialGuideError
 from spatialguide.files import STDIN
 
-FORMATS = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
+#: Where the prompt is: in requests "prompt", in benchmarks as published the first of the others.
+_PROMPTS = ("prompt", "Prompt", "Prompts", "prompts", "text")
 #: fsspec's names of compressions, by the suffix that says so.
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 _PARQUET_ROWS = 1024
@@ -176,11 +179,11 @@ def read_rows(source: str) -> Iterator[dict[str, Any] | Fault]:
 
         if compression not in fsspec.compression.compr:
             raise BatchError(f"cannot read prompts from '{source}': install zstandard, or unpack it")
-        if suffix == ".csv":
+        if suffix in (".csv", ".tsv"):
             # What is not UTF-8 becomes a fault of its row.
             how = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
             with fsspec.open(source, "r", compression=compression, **how) as text:
-                yield from _csv(text)
+                yield from _csv(text, "\t" if suffix == ".tsv" else ",")
             return
         with fsspec.open(source, "rb", compression=compression) as stream:
             if suffix == ".parquet":
@@ -215,12 +218,12 @@ def _format(source: str) -> tuple[str, str | None]:
 
 def _array(stream: BinaryIO) -> Iterator[dict[str, Any] | Fault]:
     """The one format that is held whole."""
-    rows = json.load(stream)
+    rows = parse_json(stream.read())
     if not isinstance(rows, list):
         raise BatchError("a .json file of requests must hold an array; name JSON lines .jsonl")
     for number, row in enumerate(rows):
         entry = {"prompt": row} if isinstance(row, str) else row
-        yield entry if isinstance(entry, dict) else Fault(f"entry {number} is no JSON object")
+        yield _named(entry) if isinstance(entry, dict) else Fault(f"entry {number} is no JSON object")
 
 
 def _lines(stream: BinaryIO, structured: bool) -> Iterator[dict[str, Any] | Fault]:
@@ -240,15 +243,21 @@ def _lines(stream: BinaryIO, structured: bool) -> Iterator[dict[str, Any] | Faul
         except (ValueError, RecursionError) as error:
             yield Fault(f"line {number} is not JSON: {error}")
             continue
-        yield row if isinstance(row, dict) else Fault(f"line {number} is no JSON object")
+        yield _named(row) if isinstance(row, dict) else Fault(f"line {number} is no JSON object")
 
 
-def _csv(stream: TextIO) -> Iterator[dict[str, Any] | Fault]:
-    import yaml
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its prompt under "prompt"; of one that has it elsewhere only the prompt, "id" and "seed" are meant."""
+    column = next((name for name in _PROMPTS if name in row), "prompt")
+    if column == "prompt":
+        return row
+    return {"prompt": row[column], **{key: row[key] for key in ("id", "seed") if key in row}}
 
-    reader = csv.DictReader(stream)
-    if "prompt" not in (reader.fieldnames or ()):
-        raise BatchError('a CSV file of requests needs a column "prompt"')
+
+def _csv(stream: TextIO, delimiter: str) -> Iterator[dict[str, Any] | Fault]:
+    reader = csv.DictReader(stream, delimiter=delimiter)
+    if not set(_PROMPTS) & set(reader.fieldnames or ()):
+        raise BatchError(f"a table of requests needs a column with the prompt: {', '.join(_PROMPTS)}")
     while True:
         try:
             row = next(reader)
@@ -260,11 +269,12 @@ def _csv(stream: TextIO) -> Iterator[dict[str, Any] | Fault]:
         if any(row.get(None) or ()):  # surplus cells; a comma at the end is none
             yield Fault(f"line {reader.line_num} has more cells than the header: put texts with commas in quotes")
             continue
+        row = _named(row)
         own = {key: row[key] for key in ("prompt", "id", "seed") if row.get(key)}
         rest = {key: value for key, value in row.items() if key and value and key not in ("prompt", "id", "seed")}
         try:
-            yield {**own, "config": {key: yaml.safe_load(value) for key, value in rest.items()}}
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            yield {**own, "config": {key: parse_yaml(value) for key, value in rest.items()}}
+        except DocumentError as error:
             yield Fault(f"line {reader.line_num}: a value is not valid YAML: {error}")
 
 
@@ -288,8 +298,8 @@ def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any] | Fault]:
                 row["config"] = {key: value for key, value in config.items() if value is not None}
             elif isinstance(config, str):
                 try:
-                    row["config"] = json.loads(config) if config else {}
-                except (ValueError, RecursionError) as error:
+                    row["config"] = parse_json(config) if config else {}
+                except DocumentError as error:
                     yield Fault(f'"config" is not JSON: {error}')
                     continue
             yield row

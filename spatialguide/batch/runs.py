@@ -39,6 +39,10 @@ class Batch:
         threads: of torch in each model's process. If not given, what the run was started with; of a new one torch's own choice,
             or with Ray each worker's cores. Runs with the same number give the same bits, whatever the engine and the workers.
         retry_failed: draw the units again in which a request failed.
+        verify: compare committed images byte by byte; else they must only be there in their size.
+
+    Raises:
+        BatchError: a count is below one.
     """
 
     source: str
@@ -56,6 +60,13 @@ class Batch:
     cpus: float = 1.0
     threads: int | None = None
     retry_failed: bool = False
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "unit", "images", "workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BatchError(f"{name} must be at least 1, not {value}")
 
     @property
     def installed(self) -> dict[str, str]:
@@ -80,7 +91,7 @@ class Batch:
         """
         if self.threads is not None:
             return self
-        if started is not None and isinstance(started.get("threads"), int):
+        if started is not None and started.get("threads") is not None:
             return replace(self, threads=started["threads"])
         if self.engine == "ray":
             return replace(self, threads=max(1, math.ceil(self.cpus)))
@@ -97,7 +108,8 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int],
 
     Returns:
         The report: counts of done and failed requests, of skipped ones (committed before) and of those that had failed among
-        these, the first errors, seconds, images per second.
+        these, of images that were there before and are damaged, whose units were drawn again, the first errors, seconds,
+        images per second.
 
     Raises:
         SpatialGuideError: the input cannot be read, or the store cannot be written or holds another run.
@@ -130,6 +142,7 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int],
             FAILED: counts[FAILED],
             "skipped": counts["skipped"],
             "failed_before": counts["failed_before"],
+            "damaged": counts["damaged"],
             "errors": errors,
             "seconds": round(seconds, 3),
             "images_per_second": round(counts[DONE] / seconds, 3),
@@ -140,17 +153,20 @@ def run_batch(batch: Batch, metrics: Metrics | None = None, say: Callable[[int],
 
 
 def _left(batch: Batch, store: Store, committed: set[int], counts: Counter[str]) -> Iterator[Unit]:
-    """Units to draw, as they are read: those that are not committed, and with `retry_failed` those in which one failed."""
+    """Units to draw, as they are read: not committed, damaged, or with `retry_failed` those in which a request failed."""
     beyond = set(committed)
     for unit in read_units(batch.source, batch.unit, batch.images, batch.seed, batch.config.guidance.best_of):
         beyond.discard(unit.number)
-        failed = store.failed(unit) if unit.number in committed else 0
-        if unit.number in committed and not (batch.retry_failed and failed):
-            counts["failed_before"] += failed
-            counts["skipped"] += len(unit.requests)
-        else:
+        there = store.committed(unit, batch.verify) if unit.number in committed else None
+        if there is not None and there.damaged:
+            counts["damaged"] += len(there.damaged)
+            log("damaged", logging.WARNING, unit=unit.number, files=list(there.damaged))
+        if there is None or there.damaged or (batch.retry_failed and there.failed):
             counts["read"] += len(unit.requests)
             yield unit
+        else:
+            counts["failed_before"] += there.failed
+            counts["skipped"] += len(unit.requests)
     if beyond:
         raise BatchError(f"'{batch.out}' holds results of more requests than '{batch.source}' has now: use another folder")
 

@@ -4,6 +4,7 @@ manifest.json                what the run is; it is never continued as anything 
 images/ab/KEY.png            layout "images"; KEY is the image's content address, ab its first two digits
 shards/unit-000012.tar       layout "shards": WebDataset, KEY.png, KEY.txt (the prompt), KEY.json (all that shaped it)
 metadata/unit-000012.parquet a row for each request; written last: with it the unit is committed
+begun.json                   what the local engine is at; gone when the run has ended
 report.json                  counts, at the end
 
 Every file is written whole or not at all: in an object store since its put is atomic, elsewhere by renaming. What a kill leaves
@@ -12,25 +13,27 @@ without metadata is drawn again, to the same names.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import posixpath
-import tarfile
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from spatialguide.batch.painter import DONE, FAILED, Outcome
 from spatialguide.batch.requests import Unit
+from spatialguide.batch.rows import image_place, row, schema, tar, written
 from spatialguide.errors import BatchError, SpatialGuideError
 from spatialguide.files import DRAFT, difference, make_folder, write_bytes
 
 Layout = Literal["images", "shards"]
-_TEXTS = ("id", "prompt", "status", "key", "file", "error", "description")
-_COUNTS = ("steps", "guided_steps", "skipped")
+_UNIT = re.compile(r"unit-(\d{6,})\.parquet")
 #: fsspec's names of stores whose put is atomic; of others we rename.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "hf", "memory"}
 #: Where files wait for their names; a kill leaves them there, and the next start removes them.
@@ -50,6 +53,14 @@ class UnitReport:
     errors: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Committed:
+    """What is there of a committed unit. failed: requests; damaged: files that are gone or not as they were written."""
+
+    failed: int
+    damaged: tuple[str, ...] = ()
+
+
 class Store:
     """A run's results.
 
@@ -58,10 +69,12 @@ class Store:
         layout: an image a file, or a tar a unit.
 
     Raises:
-        BatchError: the URL's kind is not installed, or pyarrow is not.
+        BatchError: the URL names no place, its kind is not installed, or pyarrow is not.
     """
 
     def __init__(self, url: str, layout: Layout = "images") -> None:
+        if not url.strip():
+            raise BatchError("--out names no folder: give one, or '.' for this one")
         try:
             import filelock  # noqa: F401 - needed later, which would be late to say so
             import fsspec
@@ -113,10 +126,40 @@ class Store:
         found = self._read("manifest.json")
         if found is None:
             return None
+        manifest = self._parsed("manifest.json", found, "use another folder")
+        threads = manifest.get("threads")
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise BatchError(f"'{self.url}/manifest.json' cannot be read: threads is no number; use another folder")
+        return manifest
+
+    def begun(self) -> dict[str, int]:
+        """What was begun and not finished when a process died here, and how often.
+
+        Raises:
+            BatchError: it cannot be read.
+        """
+        found = self._read("begun.json")
+        counts = {} if found is None else self._parsed("begun.json", found, "remove it")
+        if not all(type(count) is int for count in counts.values()):
+            raise BatchError(f"'{self.url}/begun.json' cannot be read: it does not hold numbers; remove it")
+        return counts
+
+    def write_begun(self, counts: Mapping[str, int]) -> None:
+        """Note what is begun; nothing leaves no file."""
+        if counts:
+            self._write("begun.json", json.dumps(counts).encode())
+        else:
+            self._remove("begun.json")
+
+    def _parsed(self, name: str, content: bytes, remedy: str) -> dict[str, Any]:
         try:
-            return dict(json.loads(found))
-        except (ValueError, TypeError) as error:
-            raise BatchError(f"'{self.url}/manifest.json' cannot be read: {error}; use another folder") from error
+            found = json.loads(content)
+            if not isinstance(found, dict):
+                raise ValueError("it is no object")
+            json.dumps(found)  # nested so deep that it could not be shown
+        except (ValueError, RecursionError) as error:
+            raise BatchError(f"'{self.url}/{name}' cannot be read: {error}; {remedy}") from error
+        return found
 
     @contextmanager
     def _told(self, doing: str) -> Iterator[None]:
@@ -154,7 +197,7 @@ class Store:
             lock.release()
 
     def _committed(self) -> set[int]:
-        return {int(name.removeprefix("unit-").removesuffix(".parquet")) for name in self._units()}
+        return {int(match[1]) for name in self._units() if (match := _UNIT.fullmatch(name))}
 
     def _units(self) -> list[str]:
         """Names of the metadata files, in order."""
@@ -164,7 +207,7 @@ class Store:
             if not self._files.exists(folder):
                 return []
             names = [posixpath.basename(str(path)) for path in self._files.ls(folder, detail=False)]
-        return sorted(name for name in names if name.startswith("unit-") and name.endswith(".parquet"))
+        return sorted(filter(_UNIT.fullmatch, names))
 
     def commit(self, unit: Unit, outcomes: Sequence[Outcome]) -> UnitReport:
         """Write a unit's images, and then its metadata."""
@@ -172,25 +215,26 @@ class Store:
         import pyarrow.parquet
 
         name = f"unit-{unit.number:06d}"
+        shard = f"shards/{name}.tar"
         drawn = [outcome for outcome in outcomes if outcome.status == DONE]
         if self.layout == "shards":
-            if drawn:
-                self._write(f"shards/{name}.tar", _tar(drawn))
+            files = {shard: tar(drawn)} if drawn else {}
         else:
-            files = {}
-            for outcome in drawn:
-                assert outcome.png is not None
-                files[_place(outcome.key)] = outcome.png
-            self._write_all(files)
-        rows = [self._row(outcome, name) for outcome in outcomes]
+            files = {image_place(outcome.key): outcome.png or b"" for outcome in drawn}
+        self._write_all(files)
+        rows = []
+        for outcome in outcomes:
+            place = shard if self.layout == "shards" else image_place(outcome.key)
+            place = place if outcome.status == DONE else ""
+            rows.append(row(outcome, place, files.get(place, b"")))
         counts = {"done": str(len(drawn)), "failed": str(len(outcomes) - len(drawn))}
-        table = pa.Table.from_pylist(rows, schema=_schema({"digest": unit.digest, **counts}))
+        table = pa.Table.from_pylist(rows, schema=schema({"digest": unit.digest, **counts}))
         buffer = io.BytesIO()
         pyarrow.parquet.write_table(table, buffer)
         self._write(f"metadata/{name}.parquet", buffer.getvalue())
         if self.layout == "shards" and not drawn:
             # Of an earlier try of the unit, which no row names any more.
-            self._remove(f"shards/{name}.tar")
+            self._remove(shard)
         seconds = sum(outcome.seconds for outcome in drawn)
         return UnitReport(
             number=unit.number,
@@ -202,23 +246,14 @@ class Store:
             errors=tuple(f"request {o.request.index}: {o.error}" for o in outcomes if o.status == FAILED),
         )
 
-    def _row(self, outcome: Outcome, unit: str) -> dict[str, Any]:
-        request = outcome.request
-        place = ""
-        if outcome.status == DONE:
-            place = f"shards/{unit}.tar" if self.layout == "shards" else _place(outcome.key)
-        own = {"index": request.index, "id": request.id, "prompt": request.prompt, "seed": request.seed, "file": place}
-        rest = {name: getattr(outcome, name) for name in ("status", "key", "error", "description", "seconds", *_COUNTS)}
-        return own | rest
-
     def has(self, number: int) -> bool:
         """Whether a unit is committed, by whomever: what this process has listed may be old."""
         with self._told("read from"):
             self._files.invalidate_cache()
             return bool(self._files.exists(self._path(f"metadata/unit-{number:06d}.parquet")))
 
-    def failed(self, unit: Unit) -> int:
-        """How many requests of a committed unit have failed.
+    def committed(self, unit: Unit, verify: bool = False) -> Committed:
+        """What is there of a committed unit: its images must be there in their size, with `verify` in every byte.
 
         Raises:
             BatchError: it stands for other requests, since the input was changed, or its metadata cannot be read.
@@ -227,15 +262,47 @@ class Store:
 
         path = f"metadata/unit-{unit.number:06d}.parquet"
         try:
-            known = pyarrow.parquet.read_schema(io.BytesIO(self._read(path) or b"")).metadata
-            digest, count = known[b"digest"].decode(), int(known[b"failed"])
-        except (ValueError, KeyError, TypeError) as error:
+            table = pyarrow.parquet.read_table(io.BytesIO(self._read(path) or b""))
+            digest, failed = table.schema.metadata[b"digest"].decode(), int(table.schema.metadata[b"failed"])
+            unknown = {entry for entry in set(written(table)) if not self._is_whole(*entry, verify)}
+            # Another unit may have drawn the same request, and written it last, with other last bits.
+            others = self._written if unknown else {}
+            damaged = {name for name, *_ in unknown if not any(self._is_whole(*e, verify) for e in others.get(name, ()))}
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise BatchError(f"'{self.url}/{path}' cannot be read: {error}; remove it, and the unit is drawn again") from error
         if digest != unit.digest:
             raise BatchError(
                 f"'{self.url}' holds results of other requests (unit {unit.number}): the input has changed; use another folder"
             )
-        return count
+        return Committed(failed, tuple(sorted(damaged)))
+
+    def _is_whole(self, name: str, size: int, sha256: str, verify: bool) -> bool:
+        if verify:
+            content = self._read(name)
+            return content is not None and hashlib.sha256(content).hexdigest() == sha256
+        if self.is_local:
+            path = Path(self._path(name))
+            return path.is_file() and path.stat().st_size == size
+        return self._sizes.get(self._path(name)) == size
+
+    @cached_property
+    def _written(self) -> dict[str, list[tuple[str, int, str]]]:
+        """What all committed units have written, by name."""
+        import pyarrow.parquet
+
+        found: dict[str, list[tuple[str, int, str]]] = {}
+        for name in self._units():
+            for entry in written(pyarrow.parquet.read_table(io.BytesIO(self._read(f"metadata/{name}") or b""))):
+                found.setdefault(entry[0], []).append(entry)
+        return found
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """Of all images, as they were at the start: listing a bucket is one request for a thousand files."""
+        with self._told("list"):
+            folders = [self._path(name) for name in ("images", "shards")]
+            found = [self._files.find(folder, detail=True) for folder in folders if self._files.exists(folder)]
+        return {str(path): about["size"] for files in found for path, about in files.items()}
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Metadata of every request, unit by unit."""
@@ -299,39 +366,3 @@ class Store:
 def _cause(error: Exception) -> str:
     """What went wrong in one line; some errors say nothing."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _place(key: str) -> str:
-    return f"images/{key[:2]}/{key}.png"
-
-
-def _tar(outcomes: Sequence[Outcome]) -> bytes:
-    """A WebDataset shard: the same bytes for the same images."""
-    from PIL import Image
-
-    from spatialguide.pictures.png import METADATA_KEY
-
-    buffer = io.BytesIO()
-    written = set()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as shard:
-        for outcome in outcomes:
-            assert outcome.png is not None
-            if outcome.key in written:
-                continue  # the same request twice is one sample
-            written.add(outcome.key)
-            with Image.open(io.BytesIO(outcome.png)) as image:
-                about = image.info[METADATA_KEY]
-            for suffix, content in (("png", outcome.png), ("txt", outcome.request.prompt.encode()), ("json", about.encode())):
-                member = tarfile.TarInfo(f"{outcome.key}.{suffix}")
-                member.size = len(content)
-                shard.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def _schema(about: dict[str, str]) -> Any:
-    import pyarrow as pa
-
-    whole = [pa.field("index", pa.int64()), pa.field("seed", pa.int64())]
-    texts = [pa.field(name, pa.string()) for name in _TEXTS]
-    numbers = [pa.field("seconds", pa.float64()), *(pa.field(name, pa.int32()) for name in _COUNTS)]
-    return pa.schema([*whole, *texts, *numbers], metadata=about)

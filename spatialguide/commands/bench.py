@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.markup import escape
 from rich.status import Status
 
+from spatialguide.commands.console import echo, err, out
 from spatialguide.commands.options import (
     BackendOption,
     ConfigOption,
@@ -21,9 +22,7 @@ from spatialguide.commands.options import (
     SetOption,
     StepsOption,
     StrengthOption,
-    err,
     import_spacy_alone,
-    out,
     pairs,
     say_warnings,
     settings,
@@ -31,6 +30,7 @@ from spatialguide.commands.options import (
     split_pair,
 )
 from spatialguide.config import PRESETS, load_config, make_config
+from spatialguide.documents import DocumentError, parse_yaml
 
 if TYPE_CHECKING:
     from spatialguide.evaluation.fidelity import FeatureChoice
@@ -68,9 +68,9 @@ def bench_run(
             "configured one; of several --vary every combination is. losses=-each leaves out each loss term in turn.",
         ),
     ] = None,
-    prompts: Annotated[int, typer.Option(help="Number of prompts.", min=1)] = 100,
-    images: Annotated[int, typer.Option(help="Images per prompt.", min=1)] = 4,
-    batch: Annotated[int, typer.Option(help="Prompts per batch.", min=1)] = 4,
+    prompts: Annotated[int, typer.Option(help="Number of prompts.", min=1, max=1_000_000)] = 100,
+    images: Annotated[int, typer.Option(help="Images per prompt.", min=1, max=1000)] = 4,
+    batch: Annotated[int, typer.Option(help="Prompts per batch.", min=1, max=1000)] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the choice of prompts and of the first image.", min=0)] = 0,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Keep the run and its report here; the same command resumes it.")
@@ -138,8 +138,8 @@ def bench_report(
 @bench.command("cost")
 def bench_cost(
     architectures: Annotated[str, typer.Option(help="Separated by commas: sd15, sd21, sdxl.")] = "sd15,sd21,sdxl",
-    rounds: Annotated[int, typer.Option(help="Steps of each kind; the median counts.", min=1)] = 3,
-    images: Annotated[int, typer.Option(help="Of one scene, denoised together.", min=1)] = 1,
+    rounds: Annotated[int, typer.Option(help="Steps of each kind; the median counts.", min=1, max=1000)] = 3,
+    images: Annotated[int, typer.Option(help="Of one scene, denoised together.", min=1, max=1000)] = 1,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
     preset: PresetOption = None,
     config: ConfigOption = None,
@@ -197,10 +197,10 @@ def bench_parser(
 
     report = run_parser_benchmark(SpatialGuide(settings(None, None, parser=parser)), gold, templates)
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), ensure_ascii=False))
+        echo(json.dumps(report.as_dict(), ensure_ascii=False))
         return
     out.print(report.table())
-    for failure in report.gold.failures[:fails]:
+    for failure in report.failures[:fails]:
         out.print(f"[bold]{failure.identity}[/] {escape(failure.prompt)}", highlight=False)
         out.print(
             f"  missed: {escape('; '.join(failure.missed)) or '-'}  wrong: {escape('; '.join(failure.wrong)) or '-'}",
@@ -223,7 +223,7 @@ def _prepare() -> None:
 def _named(value: str) -> list[tuple[str, str]]:
     """Names and sources of the methods that one --method gives."""
     folder = Path(value)
-    if not folder.is_dir():
+    if not os.path.isdir(value):
         return [split_pair(value)]
     files = sorted(folder.glob("*.yaml"))
     if not files:
@@ -234,8 +234,8 @@ def _named(value: str) -> list[tuple[str, str]]:
 def _values(key: str, text: str) -> list[Any]:
     """Values separated by commas, each read as YAML."""
     try:
-        found: list[Any] = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError as error:
+        found: list[Any] = parse_yaml(f"[{text}]")
+    except DocumentError as error:
         raise typer.BadParameter(f"--vary: the values of '{key}' are not valid YAML; put texts in quotes") from error
     if not found:
         raise typer.BadParameter(f"--vary: give at least one value for '{key}'")
@@ -252,7 +252,7 @@ def _print(report: Report, folder: Path | None, as_json: bool) -> None:
     from spatialguide.evaluation.tables import terminal, title
 
     if as_json:
-        typer.echo(json.dumps(report.as_dict()))
+        echo(json.dumps(report.as_dict()))
         return
     out.print(f"[bold]{escape(title(report))}[/]", highlight=False)
     out.print(terminal(report))

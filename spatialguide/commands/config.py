@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,10 +14,11 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 from rich.markup import escape
 
-from spatialguide.commands.options import ConfigOption, JsonOption, PresetOption, SetOption, out, say_warnings, settings
-from spatialguide.config import PRESETS, GuideConfig, TermConfig, load_config, make_config
+from spatialguide.commands.console import echo, out
+from spatialguide.commands.options import ConfigOption, JsonOption, PresetOption, SetOption, say_warnings, settings
+from spatialguide.config import PRESETS, WITHIN, GuideConfig, TermConfig, load_config, make_config
 from spatialguide.contracts import LossTerm
-from spatialguide.errors import OutputError
+from spatialguide.errors import ConfigError, OutputError
 from spatialguide.files import STDIN, write_text
 
 config = typer.Typer(help="Make, show and check configurations.", no_args_is_help=True)
@@ -29,7 +31,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a configuration with every key, its default and what it does."""
-    if path.exists() and str(path) != STDIN and not force:
+    if os.path.lexists(path) and str(path) != STDIN and not force:
         raise OutputError(f"'{path}' is there already: take another name, or --force")
     name = preset or "balanced"
     write_text(path, f"preset: {name}\n\n{commented(make_config(name))}")
@@ -43,13 +45,13 @@ def show(
 ) -> None:
     """Print the configuration that a file, a preset and --set make."""
     values = settings(path, preset, assignments=assignments).model_dump(mode="json")
-    typer.echo(json.dumps(values) if as_json else yaml.safe_dump(values, sort_keys=False).rstrip())
+    echo(json.dumps(values) if as_json else yaml.safe_dump(values, sort_keys=False).rstrip())
 
 
 @config.command()
 def schema() -> None:
     """Print the JSON schema of configuration files, for editors."""
-    typer.echo(json.dumps(config_schema(), indent=2))
+    echo(json.dumps(config_schema(), indent=2))
 
 
 @config.command()
@@ -58,7 +60,7 @@ def validate(path: Annotated[Path, typer.Argument(help="YAML file.")], as_json: 
     say_warnings(quiet=False)
     checked(load_config(path))
     if as_json:
-        typer.echo(json.dumps({"file": str(path), "valid": True}))
+        echo(json.dumps({"file": str(path), "valid": True}))
     else:
         out.print(f"[bold]{escape(str(path))}[/]  is valid", highlight=False, soft_wrap=True)
 
@@ -84,7 +86,12 @@ def checked(settings: GuideConfig) -> None:
     if settings.scheduler is not None:
         from spatialguide.models.schedulers import scheduler_class
 
-        scheduler_class(settings.scheduler, settings.scheduler_options)
+        kind = scheduler_class(settings.scheduler, settings.scheduler_options)
+        try:
+            kind(**settings.scheduler_options)
+        except Exception as error:  # each kind has its own
+            fault = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"scheduler_options: {kind.__name__} cannot be built with them: {fault}; change them") from error
 
 
 def commented(model: BaseModel) -> str:
@@ -153,4 +160,10 @@ def _term_schema(name: str, kind: type[LossTerm]) -> dict[str, Any]:
     """A loss term's options, and its weight."""
     options = kind.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
     weight = TermConfig.model_json_schema()["properties"]["weight"]
-    return {**options, "properties": {"weight": weight, **options["properties"]}}
+    within = {key: {**(WITHIN if _is_number(field) else {}), **field} for key, field in options["properties"].items()}
+    return {**options, "properties": {"weight": weight, **within}}
+
+
+def _is_number(field: dict[str, Any]) -> bool:
+    kinds = {each.get("type") for each in (field, *field.get("anyOf", ()))}
+    return not kinds.isdisjoint(("number", "integer"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,30 @@ from PIL import Image
 
 from spatialguide.commands.parse import scene_of
 from spatialguide.config import GuideConfig, patched
-from spatialguide.errors import OutputError, PictureError, PictureWarning, ReplayWarning
-from spatialguide.files import make_folder, write_bytes, write_text
+from spatialguide.errors import PictureError, PictureWarning, ReplayWarning
+from spatialguide.files import filled, write_bytes, write_text
 from spatialguide.guide import SpatialGuide
-from spatialguide.pictures.png import check_writable, enlarged, png_bytes, read_metadata, save_png, side_by_side, with_boxes
+from spatialguide.pictures.png import check_writable, enlarged, png_bytes, read_pixels, save_png, side_by_side, with_boxes
+from spatialguide.pictures.recipe import read_recipe
 from spatialguide.result import Result
-from spatialguide.scenes.scene import Scene
 
 
 def replay(
-    source: Path, output: Path, *, guided: bool | None = None, say: Callable[[str, int, int], object] | None = None
+    source: Path,
+    output: Path,
+    *,
+    guided: bool | None = None,
+    trust: bool = False,
+    tell: Callable[[str], object] | None = None,
+    say: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Draw again what a picture of spatialguide's says that it was drawn with.
 
     Args:
         source: the picture.
         guided: draw it guided or not; by default as it was.
+        trust: load also what a backend's options name, from wherever the picture says.
+        tell: told in one line what the picture asks for, before any of it is done.
 
     Returns:
         JSON-ready report: output, description, metadata, whether the pixels are the same (None where the picture holds more
@@ -37,30 +46,22 @@ def replay(
 
     Raises:
         OutputError: the picture carries no metadata that this version can read, or the output cannot be written.
+        UntrustedError: it wants a model or files of its own, and `trust` was not given.
     """
     say = say or (lambda text, done, total: None)
     check_writable(output)
-    found = read_metadata(source)
-    try:
-        with Image.open(source) as before:
-            pixels, size = before.convert("RGB").tobytes(), before.size
-    except (OSError, ValueError) as error:
-        raise OutputError(f"'{source}' is damaged: {error}; take a whole copy of it") from error
-    try:
-        config = GuideConfig.model_validate(found["config"])
-        scene, seed = Scene.model_validate(found["scene"]), int(found["seed"])
-        was_guided = bool(found["guided"])
-    except (KeyError, TypeError, ValueError) as error:
-        made = found.get("spatialguide", "another version")
-        raise OutputError(
-            f"'{source}' was made by spatialguide {made}, which this version cannot replay: install that one"
-        ) from error
-    absent = list(_absent(found["config"], config.model_dump(mode="json")))
+    pixels, size = read_pixels(source)
+    recipe, carried = read_recipe(source)
+    if tell is not None:
+        tell(recipe.wants())
+    if not trust:
+        recipe.check_trust()
+    config, scene = recipe.config, recipe.scene
+    absent = list(_absent(carried, config.model_dump(mode="json")))
     if absent:
-        made = found.get("spatialguide", "of an unknown version")
         warnings.warn(
             f"'{source}' says nothing of {', '.join(absent)}, which is newer: today's default is taken; "
-            f"to draw as then, install what drew it, spatialguide {made}",
+            f"to draw as then, install what drew it, spatialguide {recipe.spatialguide}",
             ReplayWarning,
             stacklevel=2,
         )
@@ -70,9 +71,9 @@ def replay(
     guide = SpatialGuide(config)
     result = guide(
         scene.prompt,
-        seed=seed,
+        seed=recipe.seed,
         scene=scene,
-        guided=was_guided if guided is None else guided,
+        guided=recipe.guided if guided is None else guided,
         on_step=partial(say, "drawing"),
     )
     picture = enlarged(result.images[0])[0]
@@ -85,7 +86,7 @@ def replay(
         "description": scene.describe(),
         "metadata": result.metadata[0],
         "identical": same,
-        "changed": _changed(found.get("versions", {}), result.metadata[0]["versions"]),
+        "changed": _changed(recipe.versions, result.metadata[0]["versions"]),
         "absent": absent,
     }
 
@@ -140,54 +141,54 @@ def render(
     guide = SpatialGuide(config)
     say("reading the prompt", 0, 1)
     scene = scene_of(guide, prompt, scene_file)
-    if pictures is not None:
-        if not scene.objects:
-            raise PictureError(f"no object was found in '{scene.prompt}', so there is nothing to show: leave out --pictures")
-        make_folder(pictures)
-    detector: Callable[[Sequence[Image.Image], Sequence[str]], Any] | None = None
-    if compare:
-        from spatialguide.evaluation.detection import make_detector
+    if pictures is not None and not scene.objects:
+        raise PictureError(f"no object was found in '{scene.prompt}', so there is nothing to show: leave out --pictures")
+    with nullcontext() if pictures is None else filled(pictures) as draft:
+        detector: Callable[[Sequence[Image.Image], Sequence[str]], Any] | None = None
+        if compare:
+            from spatialguide.evaluation.detection import make_detector
 
-        detector = make_detector(guide.registry, config.detector, config.detector_options)
-    say("loading the model", 0, 1)
-    result = guide(scene.prompt, seed=seed, scene=scene, watch=pictures is not None, on_step=partial(say, "drawing"))
-    picture = enlarged(result.images[0])[0]
-    report: dict[str, Any] = {
-        "output": str(output),
-        "description": scene.describe(),
-        "metadata": result.metadata[0],
-        "guided_steps": len({step.index for step in result.trace.steps}),
-        "skipped_steps": result.trace.skipped,
-    }
-    if detector is not None:
-        with warnings.catch_warnings():
-            # What there is to warn of was said for the guided picture.
-            warnings.simplefilter("ignore")
-            # Of several candidates, from the seed of the one that was kept.
-            plain = guide.with_config(patched(config, {"guidance.best_of": 1}))(
-                scene.prompt,
-                seed=result.metadata[0]["seed"],
-                scene=scene,
-                guided=False,
-                on_step=partial(say, "drawing unguided"),
-            )
-        from spatialguide.evaluation.visor import relation_verdicts
-
-        names = sorted({item.text for item in scene.objects})
-        pair = (plain.images[0], result.images[0])
-        found = detector(pair, names)
-        titles = ("unguided", "guided")
-        panels = [(title, with_boxes(image, boxes)) for title, image, boxes in zip(titles, pair, found, strict=True)]
-        picture = side_by_side(scene.prompt, panels)
-        relations = guide.registry.relations()
-        report["verdicts"] = {
-            title: relation_verdicts(scene, boxes, relations, pair[0].size) for title, boxes in zip(titles, found, strict=True)
+            detector = make_detector(guide.registry, config.detector, config.detector_options)
+        say("loading the model", 0, 1)
+        result = guide(scene.prompt, seed=seed, scene=scene, watch=pictures is not None, on_step=partial(say, "drawing"))
+        picture = enlarged(result.images[0])[0]
+        report: dict[str, Any] = {
+            "output": str(output),
+            "description": scene.describe(),
+            "metadata": result.metadata[0],
+            "guided_steps": len({step.index for step in result.trace.steps}),
+            "skipped_steps": result.trace.skipped,
         }
-    save_png(picture, output, result.metadata[0])
-    if trace is not None:
-        write_text(trace, json.dumps(result.trace.as_dict()))
-    if pictures is not None:
-        report["pictures"] = [str(path) for path in write_pictures(result, pictures)]
+        if detector is not None:
+            with warnings.catch_warnings():
+                # What there is to warn of was said for the guided picture.
+                warnings.simplefilter("ignore")
+                # Of several candidates, from the seed of the one that was kept.
+                plain = guide.with_config(patched(config, {"guidance.best_of": 1}))(
+                    scene.prompt,
+                    seed=result.metadata[0]["seed"],
+                    scene=scene,
+                    guided=False,
+                    on_step=partial(say, "drawing unguided"),
+                )
+            from spatialguide.evaluation.visor import relation_verdicts
+
+            names = sorted({item.text for item in scene.objects})
+            pair = (plain.images[0], result.images[0])
+            found = detector(pair, names)
+            titles = ("unguided", "guided")
+            panels = [(title, with_boxes(image, boxes)) for title, image, boxes in zip(titles, pair, found, strict=True)]
+            picture = side_by_side(scene.prompt, panels)
+            relations = guide.registry.relations()
+            report["verdicts"] = {
+                title: relation_verdicts(scene, boxes, relations, pair[0].size)
+                for title, boxes in zip(titles, found, strict=True)
+            }
+        if pictures is not None and draft is not None:
+            report["pictures"] = [str(pictures / path.name) for path in write_pictures(result, draft)]
+        save_png(picture, output, result.metadata[0])
+        if trace is not None:
+            write_text(trace, json.dumps(result.trace.as_dict()))
     return report
 
 

@@ -1,25 +1,31 @@
 """The command line.
 
-Exit codes: 0 done, 1 an error that the message explains, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 an error that the message explains, 2 wrong usage, or a fault that nobody foresaw, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from typer.rich_utils import rich_format_error
 
 from spatialguide.commands.batch import batch
 from spatialguide.commands.bench import bench
 from spatialguide.commands.config import config as config_app
+from spatialguide.commands.console import echo, err, out, plain
 from spatialguide.commands.options import (
     BackendOption,
     ConfigOption,
@@ -30,9 +36,7 @@ from spatialguide.commands.options import (
     SetOption,
     StepsOption,
     StrengthOption,
-    err,
     import_spacy_alone,
-    out,
     say_warnings,
     settings,
     silence_libraries,
@@ -41,8 +45,11 @@ from spatialguide.commands.score import score
 from spatialguide.errors import SpatialGuideError
 from spatialguide.files import json_line
 
+_DEBUG = "--debug"
+#: click's, which newer versions of typer bring themselves.
+_UsageError: Any = typer.BadParameter.__base__
+
 app = typer.Typer(
-    help="Draw prompts the way round they say.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -110,7 +117,7 @@ def generate(
             prompt, chosen, output, seed=seed, compare=compare, trace=trace, pictures=pictures, scene_file=scene, say=say
         )
     if as_json:
-        typer.echo(json_line(report))
+        echo(json_line(report))
     elif not quiet:
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
         for name, verdict in report.get("verdicts", {}).items():
@@ -124,18 +131,23 @@ def replay(
     image: Annotated[Path, typer.Argument(help="PNG that spatialguide wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("replay.png"),
     guided: Annotated[bool | None, typer.Option("--guided/--unguided", help="By default as the picture was.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Load the model and the files that the picture names.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a picture again from what it carries: prompt, scene, seed, configuration, and the model that this names."""
+    """Draw a picture again from what it carries: prompt, scene, seed and configuration; its own model only with --trust."""
     say_warnings(quiet)
     silence_libraries()
     from spatialguide.commands.generate import replay as draw_again
 
+    def tell(wants: str) -> None:
+        if not quiet:
+            err.print(f"{escape(str(image))} wants {escape(wants)}", highlight=False, soft_wrap=True)
+
     with _progress(hidden=quiet or as_json) as say:
-        report = draw_again(image, output, guided=guided, say=say)
+        report = draw_again(image, output, guided=guided, trust=trust, tell=tell, say=say)
     if as_json:
-        typer.echo(json_line(report))
+        echo(json_line(report))
     elif not quiet:
         words = {True: "the same pixels", False: "other pixels", None: "not compared: the picture holds more than the image"}
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
@@ -176,7 +188,7 @@ def parse(
         total, faults = reading.parse_file(guide, source, target)
         summary = {"output": str(target), "prompts": total, "problems": faults}
         if as_json:
-            typer.echo(json.dumps(summary), err=str(target) == files.STDIN)
+            echo(json.dumps(summary), err=str(target) == files.STDIN)
         elif str(target) != files.STDIN and not quiet:
             out.print(f"[bold]{escape(str(target))}[/]  {total} prompts, {faults} with a problem", highlight=False)
         return
@@ -185,7 +197,7 @@ def parse(
     if svg is not None:
         files.write_text(svg, scene_svg(found))
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        echo(found.model_dump_json(indent=2))
     elif not quiet:
         reading.print_scene(found, relations, out)
 
@@ -194,10 +206,17 @@ def parse(
 def serve(
     host: Annotated[str, typer.Option(help="Address to bind to; 0.0.0.0 lets everyone on the network in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 7860,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", help="A name under which visitors reach the page too, such as a proxy's."),
+    ] = None,
     config: ConfigOption = None,
     max_steps: Annotated[int, typer.Option(min=1, help="Most sampling steps that a visitor may ask for.")] = 100,
-    max_side: Annotated[int, typer.Option(min=8, help="Largest side in pixels that a visitor may ask for.")] = 1024,
-    max_seconds: Annotated[float, typer.Option(min=1, help="Longest that one drawing may take; longer ones are ended.")] = 3600,
+    max_side: Annotated[
+        int | None,
+        typer.Option(min=8, help="Largest side in pixels that a visitor may ask for; by default 1.5 times the model's usual."),
+    ] = None,
+    max_seconds: Annotated[float, typer.Option(min=1, help="Longest that one drawing may take; longer ones are ended.")] = 600,
     queue: Annotated[int, typer.Option(min=1, help="Drawings that may wait; more are refused.")] = 16,
     all_models: Annotated[
         bool, typer.Option("--all-models", help="Offer every backend, not the configuration's and the bundled one alone.")
@@ -206,13 +225,12 @@ def serve(
     """Serve a web page: type a prompt, see it understood, and drawn unguided and guided side by side."""
     say_warnings(quiet=False)
     silence_libraries()
-    from spatialguide.web import page as web
+    from spatialguide.web import server, studio
 
     base = None if config is None else settings(config, None)
     name = "" if config is None else config.name
-    limits = web.Limits(steps=max_steps, side=max_side, queue=queue, seconds=max_seconds)
-    studio = web.Studio(base, name, limits, all_models=all_models)
-    page = web.serve(studio, host, port)
+    limits = studio.Limits(steps=max_steps, side=max_side, queue=queue, seconds=max_seconds)
+    page = server.serve(studio.Studio(base, name, limits, all_models=all_models), host, port, names or ())
     # Its usual end, whenever it comes: exit code 0.
     with suppress(KeyboardInterrupt):
         out.print(f"running at [bold]{page.local_url}[/]  stop with Ctrl+C", highlight=False, soft_wrap=True)
@@ -255,7 +273,7 @@ def plugins(as_json: JsonOption = False) -> None:
     items = list(default_registry())
     if as_json:
         rows = [{"kind": i.kind, "name": i.name, "distribution": i.distribution, "module": i.module} for i in items]
-        typer.echo(json.dumps(rows))
+        echo(json.dumps(rows))
         return
     table = Table("kind", "name", "distribution", "module")
     for item in items:
@@ -263,13 +281,62 @@ def plugins(as_json: JsonOption = False) -> None:
     out.print(table)
 
 
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List the models that can be guided: what is known of each, and how it was tried."""
+    from spatialguide.registry import default_registry
+
+    known = [item.value for item in default_registry() if item.kind == "models"]
+    if as_json:
+        echo(json.dumps([facts.described() for facts in known]))
+        return
+    table = Table("models", "denoiser", "tried with", box=SIMPLE_HEAD)
+    for facts in sorted(known, key=lambda facts: facts.models):
+        table.add_row(facts.models, facts.denoiser, facts.tried)
+    out.print(table)
+
+
+@app.callback()
+def _group(
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show where an unexpected error came from; of any command.")] = False,
+) -> None:
+    """Draw prompts the way round they say."""
+
+
 def main() -> None:
-    """Entry point: spatialguide's own errors become one line and exit code 1."""
+    """Entry point: whatever goes wrong becomes one line and an exit code."""
+    arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # which may know no letters but ASCII's
+            stream.reconfigure(errors="backslashreplace")
+    # A shell that asks for completions is answered with a SystemExit.
+    faults: tuple[type[BaseException], ...] = (
+        (Exception,) if "_SPATIALGUIDE_COMPLETE" in os.environ else (Exception, SystemExit)
+    )
     try:
-        app()
+        code = app([each for each in arguments if each != _DEBUG], standalone_mode=False)
     except SpatialGuideError as error:
-        err.print(f"[bold red]error:[/] {escape(' '.join(str(error).split()))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        code = _say(str(error), 1)
+    except typer.Abort:
+        code = 1
+    except BrokenPipeError:  # whoever read the output has gone, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except KeyboardInterrupt:
         err.print("interrupted")
-        sys.exit(130)
+        code = 130
+    except faults as error:
+        if isinstance(error, _UsageError):
+            error.message = plain(error.message or "")
+            rich_format_error(error)
+            code = error.exit_code
+        else:
+            if _DEBUG in arguments:
+                err.print("".join(traceback.format_exception(error)), markup=False, highlight=False, soft_wrap=True)
+            code = _say(f"unexpected {type(error).__name__}: {error}; {_DEBUG} shows where it came from: please report it", 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str, code: int) -> int:
+    err.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
+    return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import sys
 from importlib import resources
@@ -12,7 +13,7 @@ from pathlib import Path
 from string import Template
 
 from spatialguide.errors import OutputError
-from spatialguide.files import write_text
+from spatialguide.files import filled, make_folder, write_text
 from spatialguide.registry import default_registry
 
 TEMPLATES = resources.files("spatialguide.commands") / "templates"
@@ -40,13 +41,13 @@ def new_plugin(name: str, kind: str, parent: Path) -> list[Path]:
         OutputError: the name makes no module or is taken, the kind is unknown, or the folder is there already.
     """
     module = name.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", module) or keyword.iskeyword(module):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", module) or keyword.iskeyword(module):
         raise OutputError(f"'{name}' makes no module: take lower-case letters, digits and hyphens, such as my-loss")
     if kind not in KINDS:
         raise OutputError(f"no kind of plugin is called '{kind}'. Known: {', '.join(KINDS)}")
     _refuse_taken(name, module, kind)
     folder = parent / name
-    if folder.exists():
+    if os.path.lexists(folder):
         raise OutputError(f"'{folder}' is there already: take another name")
     words = {
         "name": module,
@@ -62,17 +63,12 @@ def new_plugin(name: str, kind: str, parent: Path) -> list[Path]:
         f"{module}.py": f"{kind}.py",
         f"tests/test_{module}.py": f"test_{kind}.py",
     }
-    paths = []
-    for target, source in sources.items():
-        path = folder / target
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the folder '{path.parent}': {error.strerror}; choose another place") from error
-        text = (TEMPLATES / f"{source}.txt").read_text(encoding="utf-8")
-        write_text(path, Template(text).substitute(words))
-        paths.append(path)
-    return paths
+    with filled(folder) as draft:
+        for target, source in sources.items():
+            text = (TEMPLATES / f"{source}.txt").read_text(encoding="utf-8")
+            make_folder((draft / target).parent)
+            write_text(draft / target, Template(text).substitute(words))
+    return [folder / target for target in sources]
 
 
 def _refuse_taken(name: str, module: str, kind: str) -> None:

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
-from rich.console import Console
 from rich.markup import escape
 
+from spatialguide.commands.console import err
 from spatialguide.config import PRESETS, GuideConfig, load_config, make_config, patched
-
-out, err = Console(), Console(stderr=True)
+from spatialguide.documents import DocumentError, parse_yaml
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML configuration.")]
 PresetOption = Annotated[str | None, typer.Option(help=f"Starting point: {', '.join(PRESETS)}.")]
@@ -58,9 +56,9 @@ def pairs(texts: list[str] | None) -> dict[str, Any]:
     for text in texts or ():
         key, value = split_pair(text)
         try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise typer.BadParameter(f"'{text}': the value is not valid YAML; put it in quotes") from error
+            found[key] = parse_yaml(value)
+        except DocumentError as error:
+            raise typer.BadParameter(f"'{text}': the value is not valid YAML; put it in quotes: {error}") from error
     return found
 
 

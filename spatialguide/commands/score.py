@@ -12,7 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from spatialguide.commands.options import JsonOption, err, out, pairs, say_warnings, silence_libraries
+from spatialguide.commands.console import echo, err, out
+from spatialguide.commands.options import JsonOption, pairs, say_warnings, silence_libraries
 
 score = typer.Typer(help="Score results that you have, by the publications' own rules.", no_args_is_help=True)
 
@@ -65,7 +66,7 @@ def score_visor(
     scores = scorer.score_detections(results, prompts)
     comparison = scorer.compare_detections(scorer.read_detections(against), results, prompts) if against else None
     if as_json:
-        typer.echo(json.dumps(json_ready({**asdict(scores), "comparison": asdict(comparison) if comparison else None})))
+        echo(json.dumps(json_ready({**asdict(scores), "comparison": asdict(comparison) if comparison else None})))
         return
     # The publishers' order of columns: cond before uncond.
     oa, uncond, cond, *rest = scores.intervals

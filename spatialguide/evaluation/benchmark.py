@@ -25,8 +25,9 @@ from spatialguide.evaluation.report import Report, check_installed, read_report,
 from spatialguide.evaluation.runs import Run
 from spatialguide.evaluation.sheet import contact_sheet
 from spatialguide.evaluation.study import BASELINE, Method, Study
+from spatialguide.files import write_bytes
 from spatialguide.guide import SpatialGuide
-from spatialguide.pictures.png import check_writable
+from spatialguide.pictures.png import check_writable, png_bytes
 from spatialguide.scenes.scene import Scene
 
 #: Lines of progress where there is no terminal to draw a bar on.
@@ -107,7 +108,7 @@ def run_benchmark(
         if folder is not None:
             write_report(report, place)
         if sheet is not None:
-            contact_sheet(study, run).save(sheet)
+            write_bytes(sheet, png_bytes(contact_sheet(study, run)))
         return report
 
 

@@ -17,9 +17,11 @@ from rich.table import Table
 from spatialguide.config import GuideConfig
 from spatialguide.evaluation.architectures import ARCHITECTURES, Architecture, conditions, make_unet
 from spatialguide.evaluation.memory import PeakMemory
-from spatialguide.guidance.attach import Attachment, Settings
-from spatialguide.guidance.layers import decoder_layers
+from spatialguide.guidance.attach import Attachment
+from spatialguide.guidance.calls import Settings
+from spatialguide.guidance.layers import default_layers
 from spatialguide.guidance.losses import make_terms
+from spatialguide.guidance.models import facts_of
 from spatialguide.guidance.prompts import Prompts
 from spatialguide.registry import Registry
 from spatialguide.scenes.planned import plan
@@ -121,21 +123,22 @@ class _Bench:
             timesteps=self._timestep[None].cpu(),
             config={"prediction_type": architecture.prediction},
             alphas_cumprod=torch.full((1000,), 0.5),
+            step=lambda prediction: prediction,
         )
-        self._pipeline = SimpleNamespace(
-            unet=self._unet, scheduler=scheduler, guidance_scale=7.5, do_classifier_free_guidance=True
-        )
+        self._pipeline = SimpleNamespace(unet=self._unet, scheduler=scheduler, do_classifier_free_guidance=True)
 
     def guided(self, **changes: Any) -> Attachment:
         config = self._config.guidance.model_copy(update={**_WHOLE, **changes})
-        layers = decoder_layers(self._unet).first(config.layers_per_level)
-        return Attachment(self._pipeline, Settings(self._terms, layers, config), prompts=self._prompts)
+        facts = facts_of(self._unet)
+        layers = default_layers(self._unet, facts).first(config.layers_per_level)
+        return Attachment(self._pipeline, Settings(self._terms, layers, config, facts), prompts=self._prompts)
 
     def run(self) -> float:
         """Seconds of one step."""
         began = time.perf_counter()
         with torch.no_grad():
-            self._unet(self._sample, self._timestep, **self._call, return_dict=False)
+            without, given = self._unet(self._sample, self._timestep, **self._call, return_dict=False)[0].chunk(2)
+            self._pipeline.scheduler.step(torch.lerp(without, given, 7.5))
         _wait(self._device)
         return time.perf_counter() - began
 

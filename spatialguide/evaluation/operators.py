@@ -16,9 +16,6 @@ from rich.table import Table
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spatialguide.config import GuideConfig
-from spatialguide.guidance.attach import Attachment, Settings
-from spatialguide.guidance.prompts import Prompts
-from spatialguide.guidance.tokens import bind, encodings
 from spatialguide.guide import SpatialGuide
 
 #: What reads a tensor's value on the host.
@@ -82,27 +79,30 @@ def scoring_operators(guide: SpatialGuide, prompt: str) -> int:
 
     Counted as those of the whole step, less those of a backward through the denoiser from the sum of what was observed.
     """
-    found: list[int] = []
+    pipeline, usual = guide.pipeline, guide.backend.generation
+    attachment = guide.attach(pipeline, prompt)
+    calls: Any = attachment._calls
+    score, corrected, found = calls._score, calls.corrected, [0]
 
-    class Counted(Attachment):
-        def _step(self, pending: Any, predictions: Any) -> Any:
-            observed = [tensor for tensor in pending.observer.observed() if tensor.requires_grad]
-            if not observed:
-                return super()._step(pending, predictions)
-            with torch.enable_grad():
-                sums = [tensor.sum() for tensor in observed]
-                with OperatorCount() as denoiser:
-                    torch.autograd.grad(sums, pending.sample, retain_graph=True)
-            with OperatorCount() as whole:
-                delta = super()._step(pending, predictions)
-            found.append(whole.operators - denoiser.operators)
-            return delta
+    def counted_score(step: Any, denoiser: Any) -> None:
+        observed = [tensor for tensor in step.observer.observed() if tensor.requires_grad]
+        with OperatorCount() as backward:
+            if observed:
+                with torch.enable_grad():
+                    sums = [tensor.sum() for tensor in observed]
+                    torch.autograd.grad(sums, step.leaves, retain_graph=True)
+        with OperatorCount() as whole:
+            score(step, denoiser)
+        found[0] += whole.operators - backward.operators
 
-    pipeline, planned = guide.pipeline, guide.plan(prompt)
-    config, usual = guide.config.guidance, guide.backend.generation
-    settings = Settings(guide.terms, guide.backend.layers(pipeline).first(config.layers_per_level), config)
-    prompts = Prompts([planned], [bind(planned.scene, encodings(pipeline))], [prompt], guided=True)
-    with Counted(pipeline, settings, prompts=prompts):
+    def counted_correction(combined: Any) -> Any:
+        with OperatorCount() as whole:
+            result = corrected(combined)
+        found[0] += whole.operators
+        return result
+
+    calls._score, calls.corrected = counted_score, counted_correction
+    with attachment:
         pipeline(prompt, num_inference_steps=STEPS, width=usual.width, height=usual.height, output_type="latent")
     return found[0]
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from importlib.resources.abc import Traversable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from spatialguide.documents import parse_json
 from spatialguide.errors import ConfigError
-from spatialguide.evaluation.parsing import ParserScores, Record, score_records
+from spatialguide.evaluation.parsing import Failure, ParserScores, Record, score_records
 from spatialguide.evaluation.prompts import DATA, bundled_names, inflector, sr2d
 from spatialguide.guide import SpatialGuide
 from spatialguide.scenes.records import to_record
@@ -35,6 +36,8 @@ _COMPBENCH = {
     "behind": "behind",
 }
 _GENEVAL = {"left of": "left_of", "right of": "right_of", "above": "above", "below": "below"}
+#: Prompts as people write them; whoever writes rules reads the first file and not the second.
+_PEOPLE = {"read": "parser_gold_open.jsonl", "unread": "parser_gold_unread.jsonl"}
 _GOLD_KEYS = {"id", "prompt", "objects", "relations"}
 #: Fresh process: what a user waits for, torch and the plugins' imports not counted.
 _LOADING = """
@@ -79,11 +82,21 @@ class Speed:
 
 @dataclass(frozen=True)
 class ParserReport:
-    """Everything that was measured."""
+    """Everything that was measured.
+
+    people: scores on prompts as people write them, "read" and "unread" by whoever writes rules; none with a gold file of
+        one's own. Those of "unread" have no failures to look at.
+    """
 
     templates: tuple[Templates, ...]
     gold: ParserScores
     speed: Speed
+    people: Mapping[str, ParserScores] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Prompts not right, those of people first; none that whoever writes rules should not see."""
+        return [failure for scores in (*self.people.values(), self.gold) for failure in scores.failures]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready copy."""
@@ -91,6 +104,7 @@ class ParserReport:
             "templates": [asdict(item) for item in self.templates],
             "gold": self.gold.as_dict(),
             "speed": asdict(self.speed),
+            "people": {name: scores.as_dict() for name, scores in self.people.items()},
         }
 
     def table(self) -> Table:
@@ -110,6 +124,13 @@ class ParserReport:
         for name in ("triples", "objects", "names", "attributes"):
             table.add_row(f"{name}, F1", "", f"{getattr(gold, name).f1:.1f}")
         table.add_row("counts right", "", f"{gold.count_accuracy:.1f}")
+        for name, scores in self.people.items():
+            table.add_section()
+            for category, (right, total) in sorted(scores.by_category.items()):
+                table.add_row(f"{category}, {name}", str(total), f"{100 * right / total:.1f}")
+            table.add_row(f"all, {name}", str(scores.prompts), f"{scores.exact:.1f}")
+            rates = scores.triples
+            table.add_row(f"triples, {name}: precision, recall", "", f"{rates.precision:.1f}, {rates.recall:.1f}")
         speed = self.speed
         table.caption = f"{speed.prompts:.0f} prompts/s, one alone {speed.single:.1f} ms, loading {speed.loading:.2f} s"
         return table
@@ -132,7 +153,17 @@ def run_parser_benchmark(guide: SpatialGuide, gold: Path | None = None, most: in
         _check(guide, "T2I-CompBench spatial", noun_templates(bundled_names("nouns"), _COMPBENCH, ""), most),
         _check(guide, "GenEval position", noun_templates(bundled_names("nouns"), _GENEVAL, "a photo of "), most),
     )
-    return ParserReport(templates, score_records(rows, records(guide, prompts)), _speed(guide, prompts))
+    people = score_people(guide) if gold is None else {}
+    return ParserReport(templates, score_records(rows, records(guide, prompts)), _speed(guide, prompts), people)
+
+
+def score_people(guide: SpatialGuide) -> dict[str, ParserScores]:
+    """Scores of the guide's parser on prompts as people write them, see `ParserReport.people`."""
+    scores = {}
+    for name, file in _PEOPLE.items():
+        rows = read_gold(DATA / file)
+        scores[name] = score_records(rows, records(guide, [row["prompt"] for row in rows]))
+    return scores | {"unread": scores["unread"].without_failures()}
 
 
 def records(guide: SpatialGuide, prompts: Iterable[str]) -> Iterator[Record]:
@@ -141,7 +172,7 @@ def records(guide: SpatialGuide, prompts: Iterable[str]) -> Iterator[Record]:
         yield to_record(parsed.scene) if parsed.scene is not None else {"prompt": parsed.prompt}
 
 
-def read_gold(path: Path | None) -> list[dict[str, Any]]:
+def read_gold(path: Path | Traversable | None) -> list[dict[str, Any]]:
     """Gold prompts of a file; the project's own without one.
 
     Raises:
@@ -149,7 +180,7 @@ def read_gold(path: Path | None) -> list[dict[str, Any]]:
     """
     try:
         source = path if path is not None else DATA / "parser_gold.jsonl"
-        rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [parse_json(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read gold prompts from '{path}': {error}; give a file of JSON lines") from error
     if not rows or not all(isinstance(row, dict) and row.keys() >= _GOLD_KEYS for row in rows):

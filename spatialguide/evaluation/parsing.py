@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any
 
@@ -144,10 +144,15 @@ class ParserScores:
             "failures": [vars(failure) for failure in self.failures],
         }
 
+    def without_failures(self) -> ParserScores:
+        """The same scores without a prompt to look at."""
+        return replace(self, failures=[])
+
     @property
     def exact(self) -> float:
         """Percentage of prompts with exactly the right relations."""
-        return 100 * (self.prompts - len(self.failures)) / self.prompts if self.prompts else 100.0
+        right = sum(right for right, _ in self.by_category.values())
+        return 100 * right / self.prompts if self.prompts else 100.0
 
 
 def score_records(gold: Iterable[Record], predicted: Iterable[Record]) -> ParserScores:

@@ -20,6 +20,7 @@ from typing import Any
 
 from PIL import Image
 
+from spatialguide.documents import DocumentError, parse_json
 from spatialguide.errors import EvaluationError, OutputError, RunWarning
 from spatialguide.files import DRAFT, difference, write_bytes, write_text
 from spatialguide.pictures.png import png_bytes
@@ -70,7 +71,7 @@ class Run:
     def _read_rows(self) -> dict[str, dict[str, Any]]:
         """Rows by key, but for a last line that is cut short: a kill did that, or a process that is writing it now."""
         try:
-            rows = [json.loads(line) for line in self._whole_lines().splitlines() if line]
+            rows = [parse_json(line) for line in self._whole_lines().splitlines() if line]
             return {row["key"]: row for row in rows}
         except (ValueError, KeyError, TypeError) as error:
             raise EvaluationError(
@@ -133,7 +134,7 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Versions and machine that the run was started with."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+            found: dict[str, Any] = parse_json((self.folder / "environment.json").read_text(encoding="utf-8"))
         except ValueError as error:
             raise EvaluationError(
                 f"'{self.folder / 'environment.json'}' is not valid JSON: {error}; use a new folder"
@@ -151,7 +152,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         EvaluationError: there is no run in it.
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = parse_json((folder / "manifest.json").read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise DocumentError("its manifest is no object")
     except (OSError, ValueError) as error:
         raise EvaluationError(f"'{folder}' holds no run: {error}; give the --out of a `bench` command") from error
     return manifest

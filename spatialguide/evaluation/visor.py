@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spatialguide.contracts import Benchmark, Case, Detection, Predicate
+from spatialguide.documents import parse_json
 from spatialguide.errors import EvaluationError
 from spatialguide.evaluation.prompts import Sr2dPrompt
 from spatialguide.evaluation.uncertainty import Comparison, Interval, bootstrap, compare
@@ -149,7 +149,7 @@ def read_detections(path: Path) -> dict[str, Any]:
         EvaluationError: it cannot be read, or holds no JSON object.
     """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EvaluationError(f"cannot read detections from '{path}': {error}; give a file of JSON") from error
     if not isinstance(results, dict):

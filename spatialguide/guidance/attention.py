@@ -1,13 +1,13 @@
-"""Attention observer: reads attention maps through ordinary module hooks, and changes nothing.
+"""Attention observer: sees the attention call itself, inside the observed layers, and changes nothing.
 
-A layer's probabilities are rebuilt in float32 from its queries and keys, the outputs of to_q and to_k (or of the norms after
-them), so whatever attention processor the model runs stays as it is. Only the columns of the objects' tokens are kept.
+`scaled_dot_product_attention` gets queries and keys after every norm and rotary embedding, whatever projections a model has and
+however it calls them. The probabilities of the objects' tokens are computed from them anew, in float32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -16,14 +16,35 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from spatialguide.contracts import Layers
 from spatialguide.errors import BindingError, UnsupportedPipelineError
-from spatialguide.guidance.layers import find_layer, is_joint
 from spatialguide.guidance.statistics import LayerMaps
 
-#: Token positions of each object of one scene.
+#: Token positions of each object of one scene; negative ones count from the end of the text.
 Binding = tuple[tuple[int, ...], ...]
+#: diffusers' processors that compute attention in ways that cannot be seen; for observed calls the usual one stands in.
+_HIDDEN_PROCESSORS = ("AttnProcessor", "SlicedAttnProcessor", "XFormersAttnProcessor")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where pixels and text stand among the tokens of attention layers.
+
+    Attributes:
+        size: (height, width) of the grid of pixels; for cross-attention, of the sample that the layers' grids are halvings of.
+        joint: whether pixels and text share one attention.
+        text, pixels: first position of the text among the keys, and of the pixels among the queries, for each image; empty
+            where it is 0.
+        length: tokens of the text; None: as many as there are keys from there on.
+    """
+
+    size: tuple[int, int]
+    joint: bool = True
+    text: tuple[int, ...] = ()
+    pixels: tuple[int, ...] = ()
+    length: int | None = None
 
 
 @dataclass
@@ -35,30 +56,25 @@ class ObjectTokens:
     """
 
     bindings: Sequence[Binding]
-    _weights: dict[tuple[int, int, int, torch.device], Tensor] = field(default_factory=dict)
+    _weights: dict[tuple[int, tuple[int, ...], int | None, int, torch.device], Tensor] = field(default_factory=dict)
 
-    def weights(self, length: int, skipped: int, width: int, device: torch.device) -> Tensor:
-        """1 / n at each of an object's n tokens and else 0, as attention's values: (images, 1, skipped + length, width).
+    def weights(self, keys: int, places: Places, width: int, device: torch.device) -> Tensor:
+        """1 / n at each of an object's n tokens and else 0, as attention's values: (images, 1, keys, width).
 
         Args:
-            length: tokens of the text. skipped: keys before them. width: at least the most objects of an image.
+            keys: of the layer. width: at least the most objects of an image.
 
         Raises:
             BindingError: a token lies beyond the text.
         """
-        key = (length, skipped, width, device)
+        key = (keys, places.text, places.length, width, device)
         if key not in self._weights:
-            last = max((max(tokens) for binding in self.bindings for tokens in binding), default=0)
-            if last >= length:
-                raise BindingError(
-                    f"an object is token {last} of the prompt, but the denoiser sees only {length} tokens: shorten the prompt, "
-                    "name the objects earlier, or raise the pipeline's max_sequence_length; for embeddings of your own, name "
-                    "each object's tokens (attach(..., tokens=...))"
-                )
-            made = np.zeros((len(self.bindings), 1, skipped + length, width), dtype=np.float32)
+            made = np.zeros((len(self.bindings), 1, keys, width), dtype=np.float32)
             for image, binding in enumerate(self.bindings):
+                start = places.text[image] if places.text else 0
+                length = keys - start if places.length is None else places.length
                 for number, tokens in enumerate(binding):
-                    made[image, 0, [skipped + token for token in tokens], number] = 1 / len(tokens)
+                    made[image, 0, [start + _within(token, length) for token in tokens], number] = 1 / len(tokens)
             self._weights[key] = torch.from_numpy(made).to(device)
         return self._weights[key]
 
@@ -68,28 +84,48 @@ class ObjectTokens:
         return max(map(len, self.bindings))
 
 
-@dataclass
-class _Capture:
-    """What one layer did. key: of the text; image_key: of the pixels, where they attend to each other in the same layer;
-    bias: what the layer adds to its scores, to hide padding."""
+def _within(token: int, length: int) -> int:
+    place = token if token >= 0 else length + token
+    if not 0 <= place < length:
+        raise BindingError(
+            f"an object is token {token} of the prompt, but the denoiser sees only {length} tokens: shorten the prompt, "
+            "name the objects earlier, or raise the pipeline's max_sequence_length; for embeddings of your own, name "
+            "each object's tokens (attach(..., tokens=...))"
+        )
+    return place
 
-    joint: bool
-    query: Tensor | None = None
-    key: Tensor | None = None
-    image_key: Tensor | None = None
-    bias: Tensor | None = None
 
-    @property
-    def complete(self) -> bool:
-        return self.query is not None and self.key is not None and (self.image_key is not None or not self.joint)
+@dataclass(frozen=True)
+class Seen:
+    """One attention call. query, key: (rows, heads, tokens, head size); mask: as the call got it."""
+
+    query: Tensor
+    key: Tensor
+    mask: Tensor | None = None
+    scale: float | None = None
+
+
+class _Tap(TorchFunctionMode):
+    """While it is entered, attention calls of this thread are recorded before they are made."""
+
+    def __init__(self, record: Callable[[Seen], None]) -> None:
+        super().__init__()
+        self._record = record
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            given = {**dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)), **kwargs}
+            self._record(Seen(given["query"], given["key"], given.get("attn_mask"), given.get("scale")))
+        return func(*args, **kwargs)
 
 
 @dataclass
 class AttentionObserver:
-    """Records queries and keys of chosen attention layers, and stops the graph after the last of them.
+    """Records the attention calls of chosen layers, and stops the graph at the last of them.
 
-    A hook switches torch's gradient mode, which is the thread's, off in the middle of the denoiser's forward. Use as a context
-    manager around one denoiser forward. On leaving, gradient mode is as it was.
+    Use as a context manager around one denoiser forward, in which it switches torch's gradient mode, which is the thread's. On
+    leaving, gradient mode and layers are as they were.
 
     Args:
         denoiser: the module that holds the layers.
@@ -102,8 +138,8 @@ class AttentionObserver:
     layers: Layers
     graph: bool = True
     first: int = 0
-    _captures: dict[str, _Capture] = field(default_factory=dict)
-    _handles: list[Any] = field(default_factory=list)
+    _seen: dict[str, Seen] = field(default_factory=dict)
+    _undo: list[Callable[[], None]] = field(default_factory=list)
     _grad_before: bool = False
 
     def __enter__(self) -> AttentionObserver:
@@ -111,155 +147,191 @@ class AttentionObserver:
         return self
 
     def start(self) -> None:
-        """Put the hooks on."""
+        """Look into the layers from now on."""
         self._grad_before = torch.is_grad_enabled()
         found = {name: find_layer(self.denoiser, name) for _, name in self.layers}
-        self._captures = {name: _Capture(is_joint(layer)) for name, layer in found.items()}
-        taps = [(self._captures[name], tap) for name, layer in found.items() for tap in _taps(layer)]
         for name, layer in found.items():
-            self._handles.append(layer.register_forward_pre_hook(_bias_recorder(self._captures[name]), with_kwargs=True))
-        for capture, (attribute, module, part) in taps:
-            self._handles.append(module.register_forward_hook(self._recorder(capture, attribute, part)))
+            self._undo.append(_show_attention(layer))
+            self._undo.append(_replace(layer, "forward", self._watched(name, layer.forward, len(found))))
         torch.set_grad_enabled(self.graph)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
     def stop(self) -> None:
-        """Take the hooks off, and leave the gradient mode as it was."""
+        """Leave layers and gradient mode as they were."""
         self.remove()
         torch.set_grad_enabled(self._grad_before)
 
     def remove(self) -> None:
-        """Take the hooks off, and leave the gradient mode alone."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        """Leave the layers as they were, and the gradient mode alone."""
+        while self._undo:
+            self._undo.pop()()
 
-    def _recorder(self, capture: _Capture, attribute: str, part: tuple[int, int]) -> Any:
-        number, of = part
+    def _watched(self, name: str, forward: Callable[..., Any], layers: int) -> Callable[..., Any]:
+        """A layer's forward with a tap on it."""
 
-        def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            # Gradient checkpointing runs the forward again in the backward: the first recording counts.
-            if getattr(capture, attribute) is not None:
+        def record(seen: Seen) -> None:
+            # The first counts: an image adapter's attention follows the text's, and checkpointing runs the forward again.
+            if name in self._seen:
                 return
-            setattr(capture, attribute, output.chunk(of, dim=-1)[number])
-            if all(c.complete for c in self._captures.values()):
-                # Nothing after the last observed layer can reach the loss, so it needs no graph.
+            self._seen[name] = seen
+            if len(self._seen) == layers:
+                # Nothing after the last observed attention can reach the loss, so it needs no graph.
                 torch.set_grad_enabled(False)
 
-        return record
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            with _Tap(record):
+                return forward(*args, **kwargs)
+
+        return watched
+
+    @property
+    def saw(self) -> bool:
+        """Whether any of the layers ran."""
+        return bool(self._seen)
+
+    def forget(self) -> None:
+        """Let go of what was recorded, and of its graph."""
+        self._seen.clear()
 
     def observed(self) -> list[Tensor]:
         """The queries and keys that were recorded."""
-        captures = self._captures.values()
-        return [part for each in captures for part in (each.query, each.key, each.image_key) if part is not None]
+        return [part for seen in self._seen.values() for part in (seen.query, seen.key)]
 
-    def maps(self, tokens: ObjectTokens, size: tuple[int, int]) -> tuple[LayerMaps, ...]:
+    def maps(self, tokens: ObjectTokens, places: Places) -> tuple[LayerMaps, ...]:
         """Object maps of all images of the batch, counted from `first`.
 
         Args:
             tokens: of each image's objects.
-            size: (height, width) of the denoiser's sample, from which each layer's grid follows.
+            places: where pixels and text stand in the observed layers.
 
         Returns:
             Per layer, (images, objects, height, width); an image with fewer objects than others has empty maps at its end.
 
         Raises:
-            UnsupportedPipelineError: an observed layer did not run.
+            UnsupportedPipelineError: an observed layer did not run, or its attention could not be seen.
             BindingError: a token lies beyond the text that the layer sees.
         """
         found = {}
-        rows = slice(self.first, self.first + len(tokens.bindings))
-        for name, capture in self._captures.items():
-            query, key = capture.query, capture.key
-            if query is None or key is None or (capture.joint and capture.image_key is None):
+        for name in {name: None for _, name in self.layers}:
+            if name not in self._seen:
+                processor = type(getattr(find_layer(self.denoiser, name), "processor", None)).__name__
                 raise UnsupportedPipelineError(
-                    f"layer '{name}' did not run: its attention processor does not call to_q and to_k, or a cache (DeepCache) "
-                    "skipped its block; set a processor of diffusers' own, such as AttnProcessor2_0, or switch the cache off"
+                    f"layer '{name}' made no call of torch's scaled_dot_product_attention that could be seen: a cache skipped "
+                    f"its block, which is to be switched off, or its attention processor ({processor}) computes attention in "
+                    "another way; set one of diffusers' own, such as AttnProcessor2_0"
                 )
-            heads = find_layer(self.denoiser, name).heads
-            image_key, bias = (None if part is None else part[rows] for part in (capture.image_key, capture.bias))
-            maps = object_maps(query[rows], key[rows], heads, tokens, image_key=image_key, bias=bias)
-            found[name] = maps.reshape(*maps.shape[:2], *grid_of(maps.shape[-1], size))
+            seen = self._seen[name]
+            rows = slice(self.first, self.first + len(tokens.bindings))
+            maps = object_maps(_rows(seen, rows), tokens, places)
+            grid = places.size if places.joint else grid_of(maps.shape[-1], places.size)
+            found[name] = maps.reshape(*maps.shape[:2], *grid)
         # A layer may serve two levels.
         return tuple(LayerMaps(level, found[name]) for level, name in self.layers)
 
 
-def _taps(layer: Any) -> Iterator[tuple[str, nn.Module, tuple[int, int]]]:
-    """Where a layer's queries and keys can be read: (attribute, module, (i, n)), the i-th of n equal chunks of its output."""
-    norms = {name: getattr(layer, name, None) for name in ("norm_q", "norm_k", "norm_added_k")}
-    fused = getattr(layer, "fused_projections", False)
-    if not is_joint(layer):
-        yield "query", norms["norm_q"] or layer.to_q, (0, 1)
-        yield "key", norms["norm_k"] or layer.to_k, (0, 1)
-        if fused and norms["norm_k"] is None:
-            # Keys and values come out of one projection, side by side.
-            yield "key", layer.to_kv, (0, 2)
-        return
-    sources: Mapping[str, tuple[Any, Any, int]] = {
-        "query": (norms["norm_q"], layer.to_q, 0),
-        "image_key": (norms["norm_k"], layer.to_k, 1),
-        "key": (norms["norm_added_k"], layer.add_k_proj, 1),
-    }
-    for attribute, (norm, projection, number) in sources.items():
-        yield attribute, norm or projection, (0, 1)
-        if fused and norm is None:
-            yield attribute, layer.to_added_qkv if attribute == "key" else layer.to_qkv, (number, 3)
+def find_layer(denoiser: nn.Module, name: str) -> Any:
+    """The attention module called `name`.
+
+    Raises:
+        UnsupportedPipelineError: there is none, or it is no attention layer.
+    """
+    try:
+        layer = denoiser.get_submodule(name)
+    except AttributeError as error:
+        raise UnsupportedPipelineError(
+            f"the denoiser {type(denoiser).__name__} has no layer '{name}': take names from its named_modules()"
+        ) from error
+    layer = getattr(layer, "_orig_mod", layer)
+    if not hasattr(layer, "processor") and "attention" not in type(layer).__name__.lower():
+        raise UnsupportedPipelineError(
+            f"layer '{name}' of {type(denoiser).__name__} is no attention layer but {type(layer).__name__}: "
+            "name one in which pixels attend to text, such as an attn2"
+        )
+    return layer
 
 
-def _bias_recorder(capture: _Capture) -> Any:
-    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if capture.bias is None:
-            capture.bias = kwargs.get("attention_mask")
+def _show_attention(layer: Any) -> Callable[[], None]:
+    """Let a layer compute attention where it can be seen; returns what undoes it."""
+    from diffusers.models.attention_processor import AttnProcessor2_0
 
-    return record
+    processor = getattr(layer, "processor", None)
+    if type(processor).__name__ in _HIDDEN_PROCESSORS:
+        return _replace(layer, "processor", AttnProcessor2_0())
+    if hasattr(processor, "_attention_backend"):
+        return _replace(processor, "_attention_backend", "native")
+    return lambda: None
 
 
-def object_maps(
-    query: Tensor,
-    key: Tensor,
-    heads: int,
-    tokens: ObjectTokens,
-    image_key: Tensor | None = None,
-    bias: Tensor | None = None,
-) -> Tensor:
+def _replace(owner: Any, name: str, value: Any) -> Callable[[], None]:
+    """Set an attribute of one object; returns what undoes it."""
+    own, had = owner.__dict__, name in owner.__dict__
+    before = own.get(name)
+    own[name] = value
+
+    def undo() -> None:
+        if had:
+            own[name] = before
+        else:
+            own.pop(name, None)
+
+    return undo
+
+
+def _rows(seen: Seen, rows: slice) -> Seen:
+    mask = seen.mask
+    if mask is not None:
+        mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+        mask = mask[rows] if mask.shape[0] > 1 else mask
+    return Seen(seen.query[rows], seen.key[rows], mask, seen.scale)
+
+
+def object_maps(seen: Seen, tokens: ObjectTokens, places: Places) -> Tensor:
     """Attention probability of each object at each pixel: mean over heads and over the object's tokens.
 
     Attention itself takes the mean of an object's columns, since the values are 1 / n at the object's n tokens and else 0; the
     matrix of pixels by keys is never formed.
 
     Args:
-        query: (images, pixels, channels), or (images, heads, pixels, head size).
-        key: of the text, (images, text length, channels), or by heads like the queries.
-        heads: attention heads; channels = heads * head size.
+        seen: queries and keys of these images alone, (images, heads, tokens, head size); mask: broadcastable to (images, heads,
+            queries, keys), added to the scores or, of booleans, saying which of them count.
         tokens: of each image's objects.
-        image_key: of the pixels, like the queries, where pixels and text share one softmax (SD3's joint attention).
-        bias: (images, 1, text length), added to the scores.
 
     Returns:
         (images, objects, pixels), float32.
 
     Raises:
-        BindingError: a token lies beyond the text length.
+        BindingError: a token lies beyond the text.
     """
-    query, keys = _by_heads(query, heads), _by_heads(key, heads)
-    length, pixels = keys.shape[2], 0
-    if image_key is not None:
-        keys, pixels = torch.cat([_by_heads(image_key, heads), keys], dim=2), image_key.shape[-2]
+    query, mask = seen.query, seen.mask
+    if places.joint:
+        count = places.size[0] * places.size[1]
+        query = _pixels(query, places, count)
+        mask = mask if mask is None or mask.shape[2] == 1 else _pixels(mask, places, count)
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.float()
+    query, key = query.float(), seen.key.float()
     # As wide as the keys, since fused attention kernels want one width.
-    values = tokens.weights(length, pixels, max(query.shape[-1], tokens.objects), query.device)
-    mask = None if bias is None else bias.float().unsqueeze(1).expand(-1, -1, query.shape[2], -1)
-    spread = values.expand(-1, keys.shape[1], -1, -1)
-    shares = functional.scaled_dot_product_attention(query, keys, spread, attn_mask=mask)[..., : tokens.objects]
-    return shares.mean(dim=1).transpose(1, 2)
+    values = tokens.weights(key.shape[2], places, max(key.shape[-1], tokens.objects), key.device)
+    shares = functional.scaled_dot_product_attention(
+        query,
+        key,
+        values.expand(-1, key.shape[1], -1, -1),
+        attn_mask=mask,
+        scale=seen.scale,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+    return shares[..., : tokens.objects].mean(dim=1).transpose(1, 2)
 
 
-def _by_heads(states: Tensor, heads: int) -> Tensor:
-    """(images, heads, length, head size), float32."""
-    if states.ndim == 4:
-        return states.float()
-    return states.float().reshape(*states.shape[:2], heads, -1).transpose(1, 2)
+def _pixels(queries: Tensor, places: Places, count: int) -> Tensor:
+    """The pixels among (images, heads, tokens, ...)."""
+    starts = places.pixels or (0,)
+    if len(set(starts)) == 1:
+        return queries[:, :, starts[0] : starts[0] + count]
+    rows = [queries[image, :, start : start + count] for image, start in enumerate(starts)]
+    return torch.stack(rows)
 
 
 def grid_of(pixels: int, size: tuple[int, int]) -> tuple[int, int]:

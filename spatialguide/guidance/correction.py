@@ -55,37 +55,30 @@ def paper_correction(gradient: Tensor, eta: float, prediction_type: str, alpha: 
 
 
 def relative_correction(
-    gradient: Tensor,
-    size: Tensor,
-    fraction: float,
-    prediction_type: str,
-    conditional: Tensor,
-    unconditional: Tensor | None,
-    guidance_scale: float = 1.0,
+    gradient: Tensor, size: Tensor, fraction: float, prediction_type: str, combined: Tensor, unconditional: Tensor | None
 ) -> Tensor:
-    """Correction with norm `fraction` * guidance_scale * ||eps_cond - eps_uncond||, per image.
+    """Correction with norm `fraction` * ||combined - unconditional||, per image.
 
-    That is the given fraction of what classifier-free guidance itself adds, so one number serves every scale.
-
-    The conversion factor of the output space divides out: it scales the correction and the difference alike.
+    That is the given fraction of what classifier-free guidance itself adds, s ||eps_cond - eps_uncond||, so one number serves
+    every scale. The conversion factor of the output space divides out: it scales the correction and the difference alike.
 
     Args:
         gradient: as in `paper_correction`; a zero gradient gives a zero correction. size: its `norms`.
-        conditional, unconditional: the denoiser's two predictions; without the second, a fixed share of the first
-            stands for the difference.
-        guidance_scale: of classifier-free guidance.
+        combined: what the pipeline is about to step with.
+        unconditional: the prediction without the prompt; without it, where there is no classifier-free guidance or a model has
+            learned to do without, NO_CFG_FRACTION of the prediction's own norm stands for the difference.
     """
     if prediction_type not in ("epsilon", "v_prediction", "flow_prediction", "sample"):
         raise UnsupportedPipelineError(f"cannot guide a denoiser that predicts '{prediction_type}': {_KNOWN_TYPES}")
     if unconditional is None:
-        reference, fraction = norms(conditional), fraction * NO_CFG_FRACTION
+        reference, fraction = norms(combined), fraction * NO_CFG_FRACTION
     else:
-        reference, fraction = norms(conditional.float() - unconditional.float()), fraction * guidance_scale
+        reference = norms(combined.float() - unconditional.float())
     sign = -1.0 if prediction_type == "sample" else 1.0
     return gradient * (reference * (sign * fraction) / size.clamp(min=_TINY))
 
 
-def rescaled(correction: Tensor, conditional: Tensor, unconditional: Tensor | None, guidance_scale: float = 1.0) -> Tensor:
+def rescaled(correction: Tensor, combined: Tensor, channels: int = 1) -> Tensor:
     """The correction that leaves mean and standard deviation of every image's channels as the prediction has them without it.
 
     A correction adds to the prediction's size, which shows as burnt colours and blotches. As the rescaling of classifier-free
@@ -93,17 +86,15 @@ def rescaled(correction: Tensor, conditional: Tensor, unconditional: Tensor | No
 
     Args:
         correction: (images, channels, height, width); a zero correction stays zero.
-        conditional, unconditional: the denoiser's two predictions, which the pipeline will combine.
-        guidance_scale: of classifier-free guidance.
+        combined: what the pipeline is about to step with.
+        channels: which axis they are on.
     """
-    combined = conditional.float()
-    if unconditional is not None:
-        combined = torch.lerp(unconditional.float(), combined, guidance_scale)
-    kept, mean = torch.std_mean(combined, dim=(2, 3), keepdim=True)
-    corrected = combined + correction
-    spread, shifted = torch.std_mean(corrected, dim=(2, 3), keepdim=True)
+    axes = [axis for axis in range(1, combined.ndim) if axis != channels]
+    kept, mean = torch.std_mean(combined.float(), dim=axes, keepdim=True)
+    corrected = combined.float() + correction
+    spread, shifted = torch.std_mean(corrected, dim=axes, keepdim=True)
     # Brought to the kept mean and deviation, less what was there before; a correction of zero leaves exactly nothing.
-    change: Tensor = (corrected - shifted) * (kept / spread.clamp(min=1e-12)) - (combined - mean)
+    change: Tensor = (corrected - shifted) * (kept / spread.clamp(min=1e-12)) - (combined.float() - mean)
     return change
 
 

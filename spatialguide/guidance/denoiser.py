@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from spatialguide.errors import UnsupportedPipelineError
-from spatialguide.guidance.tokens import encodings
 
-#: Transformers that were tried. Others turn their queries and keys (rotary embeddings), or read the text in other ways.
-TRANSFORMERS = ("PixArtTransformer2DModel", "SD3Transformer2DModel")
+if TYPE_CHECKING:
+    from spatialguide.guidance.models import ModelFacts
+
 #: Denoisers of video.
 _FRAMES = ("UNetMotionModel", "UNet3DConditionModel", "UNetSpatioTemporalConditionModel", "I2VGenXLUNet")
 #: diffusers' hooks that swap weights between forward and backward, with what to use in their place.
@@ -49,80 +48,64 @@ def plain(denoiser: Any) -> nn.Module:
     return module
 
 
-def sample_name(denoiser: nn.Module) -> str:
-    """What the denoiser's forward calls the noisy latents."""
-    return "sample" if "sample" in inspect.signature(type(denoiser).forward).parameters else "hidden_states"
-
-
 @dataclass(frozen=True)
 class CallOrder:
     """How a pipeline lays out the batch of one call of its denoiser.
 
     parts: as many equal parts. conditional, unconditional: which of them are those of classifier-free guidance, the second None
-    without. separable: the parts can run one by one.
+    without, and where it is a call of its own. separable: the parts can run one by one.
     """
 
-    parts: int
-    conditional: int
-    unconditional: int | None
+    parts: int = 1
+    conditional: int = 0
+    unconditional: int | None = None
     separable: bool = True
 
 
-def order_of(pipeline: Any, call: Mapping[str, Any], sample: str, scenes: int = 1, scale: float | None = None) -> CallOrder:
-    """The order of a call.
-
-    PixArt's pipelines do not say whether they use classifier-free guidance. There the guidance scale tells; where it is not
-    given, two halves of the same latents with different texts are two parts, if the scenes divide them.
-    """
-    guided = _is_guided(pipeline, call, sample, scenes, scale)
+def order_of(pipeline: Any, facts: ModelFacts, guided: bool) -> CallOrder:
+    """The order of a call; guided: whether it holds classifier-free guidance's two parts."""
     if getattr(pipeline, "do_perturbed_attention_guidance", False):
         # Its processors cut the batch themselves: [unconditional, conditional, perturbed].
-        return CallOrder(3, 1, 0, separable=False) if guided else CallOrder(2, 0, None, separable=False)
-    if "InstructPix2Pix" in type(pipeline).__name__ and guided:
+        return CallOrder(3, 1, 0, separable=False) if guided else CallOrder(2, separable=False)
+    if not guided or facts.calls == "separate":
+        return CallOrder()
+    if "InstructPix2Pix" in type(pipeline).__name__:
         # [text and picture, picture alone, neither]: the text's share is the difference of the first two.
         return CallOrder(3, 0, 1)
-    return CallOrder(2, 1, 0) if guided else CallOrder(1, 0, None)
+    if facts.calls == "conditional first":
+        return CallOrder(2, 0, 1)
+    return CallOrder(2, 1, 0, facts.separable)
 
 
-def _is_guided(pipeline: Any, call: Mapping[str, Any], sample: str, scenes: int, scale: float | None) -> bool:
-    if hasattr(type(pipeline), "do_classifier_free_guidance"):
-        return bool(pipeline.do_classifier_free_guidance)
-    if scale is not None:
-        return scale > 1
-    if call[sample].shape[0] % (2 * scenes):
-        return False
-    same_latents, same_text = (torch.equal(*call[name].chunk(2)) for name in (sample, "encoder_hidden_states"))
-    return same_latents and not same_text
+def prediction_of(output: Any) -> Any:
+    """The prediction in a denoiser's output: a tensor, or a list of them where the denoiser gets a list."""
+    return output[0] if isinstance(output, tuple) else getattr(output, "sample", output)
 
 
-def prediction_of(output: Any) -> Tensor:
-    """The prediction in a denoiser's output."""
-    found: Tensor = output[0] if isinstance(output, tuple) else output.sample
-    return found
-
-
-def with_prediction(output: Any, prediction: Tensor) -> Any:
+def with_prediction(output: Any, prediction: Any) -> Any:
     """The denoiser's output with another prediction in it."""
     return (prediction, *output[1:]) if isinstance(output, tuple) else type(output)(sample=prediction)
 
 
-def rows_of(value: Any, rows: slice, batch: int) -> Any:
-    """The given samples of a call's arguments, through nested dicts and sequences."""
+def joined(parts: Sequence[Any]) -> Any:
+    """The predictions of a batch from those of its parts."""
+    return [each for part in parts for each in part] if isinstance(parts[0], list) else torch.cat(list(parts))
+
+
+def rows_of(value: Any, rows: slice, batch: int, lists: bool = False) -> Any:
+    """The given samples of a call's arguments, through nested dicts and sequences.
+
+    lists: a list of as many items as there are samples holds one for each.
+    """
     if isinstance(value, Tensor):
         return value[rows] if value.ndim and value.shape[0] == batch else value
     if isinstance(value, dict):
-        return {key: rows_of(item, rows, batch) for key, item in value.items()}
+        return {key: rows_of(item, rows, batch, lists) for key, item in value.items()}
+    if lists and isinstance(value, list) and len(value) == batch:
+        return value[rows]
     if isinstance(value, (tuple, list)):
-        return type(value)(rows_of(item, rows, batch) for item in value)
+        return type(value)(rows_of(item, rows, batch, lists) for item in value)
     return value
-
-
-def guidance_scale_of(pipeline: Any) -> float:
-    """Classifier-free guidance's scale in the running call; the call's default where the pipeline does not say (PixArt)."""
-    scale = getattr(pipeline, "guidance_scale", None)
-    if scale is None:
-        scale = inspect.signature(type(pipeline).__call__).parameters["guidance_scale"].default
-    return float(scale)
 
 
 def cleans_away(pipeline: Any, prompt: str) -> bool:
@@ -149,19 +132,8 @@ def refuse_unsupported(pipeline: Any) -> None:
         raise UnsupportedPipelineError(
             f"{name} denoises several frames in one step: it cannot be guided; draw pictures with the model's own UNet"
         )
-    known = any(kind.__name__ in TRANSFORMERS for kind in type(denoiser).__mro__)
-    if getattr(pipeline, "unet", None) is None and not known:
-        raise UnsupportedPipelineError(
-            f"{name}: of the transformers only PixArt's and Stable Diffusion 3's can be guided, not {type(denoiser).__name__}; "
-            "use one of these, or a pipeline with a UNet"
-        )
-    if not known and not hasattr(type(pipeline), "do_classifier_free_guidance"):
-        raise UnsupportedPipelineError(
-            f"{name} does not say whether it uses classifier-free guidance: it cannot be guided; the same model can in "
-            "StableDiffusionPipeline, StableDiffusionXLPipeline and their image-to-image, inpainting and ControlNet kin"
-        )
-    if not encodings(pipeline):
-        raise UnsupportedPipelineError(f"{name} has no tokenizer to bind the prompt's objects with: load it with one")
+    if not hasattr(denoiser, "named_modules"):
+        raise UnsupportedPipelineError(f"{name} has a denoiser that is no torch module: it cannot be guided")
     _refuse_hooks(denoiser)
     if _is_compiled(denoiser_of(pipeline)) and not hasattr(torch.compiler, "set_stance"):
         raise UnsupportedPipelineError("guiding a compiled denoiser needs torch 2.6 or newer: upgrade, or do not compile it")
@@ -169,6 +141,10 @@ def refuse_unsupported(pipeline: Any) -> None:
 
 def _refuse_hooks(denoiser: nn.Module) -> None:
     for module in denoiser.modules():
+        if getattr(getattr(module, "processor", None), "_parallel_config", None) is not None:
+            raise UnsupportedPipelineError(
+                "context parallelism splits the pixels over devices, so that no layer sees a whole map: guide without it"
+            )
         registry = getattr(module, "_diffusers_hook", None)
         for hook, remedy in _SWAPPING.items():
             if registry is not None and registry.get_hook(hook) is not None:

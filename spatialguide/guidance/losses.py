@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -42,14 +44,11 @@ class Term:
         """Whether the term has anything to say of a scene.
 
         Raises:
-            PluginError: it raises.
+            PluginError: it raises, or spoils what others see.
         """
-        try:
-            return bool(self.term.applies(self.seen(scene)))
-        except Exception as error:
-            raise PluginError(
-                f"{self.where} raised {type(error).__name__}: {error}; repair it, or leave the term out"
-            ) from error
+        shown = self.seen(scene)
+        with self._own_code(shown):
+            return bool(self.term.applies(shown))
 
     def seen(self, scene: PlannedScene) -> Structure:
         """What the term is shown of a scene."""
@@ -59,25 +58,53 @@ class Term:
         """The term's value for images of one structure, (images,), not weighted.
 
         Raises:
-            PluginError: it raises. InvalidPluginError: it returns something else.
+            PluginError: it raises. InvalidPluginError: it returns something else, or spoils what others see.
         """
+        part, shown, like = statistics.at(self.term.levels), self.seen(scene), statistics.mass
+        with self._own_code(shown, (part.mass, part.centroid, part.variance, part.distances, *part.maps)):
+            value = self.term(part, shown)
+        tensor, shape = isinstance(value, Tensor), tuple(like.shape[:1])
+        if not (tensor and value.shape == shape and value.is_floating_point() and value.device == like.device):
+            got = f"a tensor of shape {tuple(value.shape)}, {value.dtype} on {value.device}" if tensor else repr(value)
+            wanted = f"a tensor of shape {shape}, of real numbers, on {like.device}"
+            raise InvalidPluginError(f"{self.where} returned {got}; it must return {wanted}")
+        if like.requires_grad and not value.requires_grad:
+            fault = "has no gradient and guides nothing: compute it from the statistics without detach() or item()"
+            warnings.warn(f"{self.where} {fault}", MissingTermWarning, stacklevel=2)
+        return value
+
+    @contextmanager
+    def _own_code(self, shown: Structure, tensors: Sequence[Tensor] = ()) -> Iterator[None]:
+        """Around the term's own code: an error names the term, and so does what it spoils for others; waits for no device."""
+        graded, asked, versions = torch.is_grad_enabled(), (shown.counts, shown.relations), [each._version for each in tensors]
+        differentiable: list[Any] = [each for each in tensors if each.requires_grad]
+        hooks = [each.register_hook(self._refuse_backward) for each in differentiable]
+        fault = None
         try:
-            value = self.term(statistics.at(self.term.levels), self.seen(scene))
+            yield
+            if (shown.counts, shown.relations) != asked:
+                fault = "changed the scene, which other terms read too: only read it"
         except SpatialGuideError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             advice = "repair it, or leave the term out"
             if isinstance(error, AttributeError) and "'Structure'" in str(error):
                 advice = "set reads_words = True on a term that reads the scene's words"
             raise PluginError(f"{self.where} raised {type(error).__name__}: {error}; {advice}") from error
-        images = statistics.mass.shape[0]
-        if not isinstance(value, Tensor) or value.shape != (images,):
-            got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            raise InvalidPluginError(f"{self.where} returned {got}; it must return a tensor of shape ({images},)")
-        if statistics.mass.requires_grad and not value.requires_grad:
-            fault = "has no gradient and guides nothing: compute it from the statistics without detach() or item()"
-            warnings.warn(f"{self.where} {fault}", MissingTermWarning, stacklevel=2)
-        return value
+        finally:
+            for hook in hooks:
+                hook.remove()
+            if torch.is_grad_enabled() != graded:
+                torch.set_grad_enabled(graded)
+                fault = f"switched gradients {'off' if graded else 'on'} for everyone: use torch.no_grad() as a block"
+        if [each._version for each in tensors] != versions:
+            fault = "changed the statistics in place, which other terms read too: work on copies"
+        if fault is not None:
+            raise InvalidPluginError(f"{self.where} {fault}")
+
+    def _refuse_backward(self, gradient: Tensor) -> None:
+        fault = "differentiated the statistics itself, which frees what guidance needs: return the value, or detach first"
+        raise InvalidPluginError(f"{self.where} {fault}")
 
 
 def weighted_sum(
@@ -128,13 +155,17 @@ def make_terms(losses: Mapping[str, TermConfig], registry: Registry) -> tuple[Te
     Raises:
         UnknownPluginError: no such loss.
         ConfigError: a term does not know an option, or a value is out of range.
+        PluginError: a term cannot be built.
     """
     terms = []
     for name, config in losses.items():
-        kind: type[LossTerm] = registry.get("losses", name)
-        try:
-            term = kind(**config.options)
-        except ValidationError as error:
-            raise ConfigError(f"losses.{name}: {explain(error, kind)}") from error
+        term = registry.call("losses", name, partial(_built, name, registry.get("losses", name), config.options))
         terms.append(Term(name, term, config.weight, registry.origin("losses", name).distribution))
     return tuple(terms)
+
+
+def _built(name: str, kind: type[LossTerm], options: Mapping[str, Any]) -> LossTerm:
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        raise ConfigError(f"losses.{name}: {explain(error, kind)}") from error

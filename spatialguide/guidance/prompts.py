@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spatialguide.errors import BindingError, ObjectWarning, PromptError
+from spatialguide.errors import BindingError, ObjectWarning, PromptError, UnsupportedPipelineError
 from spatialguide.guidance.attention import Binding
 from spatialguide.guidance.denoiser import cleans_away
-from spatialguide.guidance.tokens import bind, encodings
+from spatialguide.guidance.tokens import bind, reads_as
 from spatialguide.scenes.planned import PlannedScene
 from spatialguide.scenes.reader import PromptReader
 from spatialguide.scenes.scene import Scene
+
+if TYPE_CHECKING:
+    from spatialguide.guidance.models import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,34 @@ class PromptSource:
     """Reads the prompts of a pipeline's calls.
 
     Args:
+        facts: say how the pipeline's denoiser gets its text.
         guides: whether there is anything to guide in a scene.
         watch: look at scenes in which there is not, too.
         guided: correct anything at all.
     """
 
     def __init__(
-        self, pipeline: Any, reader: PromptReader, guides: Callable[[PlannedScene], bool], watch: bool, guided: bool = True
+        self,
+        pipeline: Any,
+        facts: ModelFacts,
+        reader: PromptReader,
+        guides: Callable[[PlannedScene], bool],
+        watch: bool,
+        guided: bool = True,
     ) -> None:
-        self._pipeline, self._reader, self._guides, self._watch, self._guided = pipeline, reader, guides, watch, guided
+        self._pipeline, self._facts, self._reader = pipeline, facts, reader
+        self._guides, self._watch, self._guided = guides, watch, guided
         self._fixed: Prompts | None = None
         self._given: list[str] = []
+        self._to_bind: Sequence[PlannedScene] | None = None
 
-    def of(self, scenes: Sequence[PlannedScene], tokens: Sequence[Binding] | None = None) -> Prompts:
+    def of(
+        self, scenes: Sequence[PlannedScene], tokens: Sequence[Binding] | None = None, call: Mapping[str, Any] | None = None
+    ) -> Prompts:
         """Bind the objects of scenes to the pipeline's tokens, unless the tokens are given.
+
+        Args:
+            call: arguments of the pipeline's text encoding; by default those of a call that leaves them out.
 
         Raises:
             BindingError: an object has no token that the text encoder reads.
@@ -57,25 +75,49 @@ class PromptSource:
             scene if scene.counts and (self._watch or guides) else None for scene, guides in zip(scenes, guiding, strict=True)
         ]
         if tokens is None:
-            stretches = encodings(self._pipeline)
+            usual = inspect.signature(type(self._pipeline).__call__).parameters if call is None else {}
+            stretches = self._facts.reads(self._pipeline, call or {name: each.default for name, each in usual.items()})
+            if not stretches:
+                raise UnsupportedPipelineError(
+                    f"{type(self._pipeline).__name__} has no tokenizer to bind the prompt's objects with: load it with one"
+                )
             tokens = [() if scene is None else bind(scene.scene, stretches) for scene in looked_at]
         return Prompts(looked_at, tokens, [scene.scene.prompt for scene in scenes], self._guided and any(guiding))
 
-    def read(self, texts: Sequence[str]) -> Prompts:
-        """The prompts of a call.
+    def read(self, texts: Sequence[str], call: Mapping[str, Any]) -> Prompts:
+        """The prompts of a call, whose text encoding has these arguments.
 
         Raises:
             PromptError: others were given before. As `PromptReader.scenes`.
         """
         if self._fixed is None:
-            return self.of(self._readable(self._reader.scenes(texts, None, self._guides)))
+            return self.of(self._readable(self._reader.scenes(texts, None, self._guides)), call=call)
         one = set(texts) if len(self._given) == 1 else None
         if list(texts) in (self._given, list(self._fixed.texts)) or one in ({self._given[0]}, {self._fixed.texts[0]}):
-            return self._fixed
+            # Where the words stand may depend on the call's other arguments.
+            return self._fixed if self._to_bind is None else self.of(self._to_bind, call=call)
         raise PromptError(
             f"the pipeline was called with {list(texts)}, but {self._given} was attached, whose words stand elsewhere: "
             "leave the prompt out of attach(), which then reads it from the call, or call the pipeline with it"
         )
+
+    def check(self, prompts: Prompts, call: Mapping[str, Any], read: Sequence[Sequence[int]]) -> None:
+        """Warn where the text encoders were given other tokens than those that the objects were looked for among.
+
+        Args:
+            read: rows of tokens, one for each text; none if the encoders were given something else.
+        """
+        if not read or (self._fixed is not None and self._to_bind is None):
+            return
+        stretches = self._facts.reads(self._pipeline, call)
+        for scene in prompts.scenes:
+            if scene is not None and not any(reads_as(scene.scene.prompt, stretch, read) for stretch in stretches):
+                name = type(self._pipeline).__name__
+                fault = (
+                    f"{name} does not read '{scene.scene.prompt}' as it stands, so that its words may be elsewhere: "
+                    "name them with attach(tokens=...)"
+                )
+                warnings.warn(fault, ObjectWarning, stacklevel=4)
 
     def fix(
         self, texts: Sequence[str], scenes: Sequence[Scene] | None, tokens: Sequence[Sequence[Sequence[int]]] | None
@@ -89,7 +131,7 @@ class PromptSource:
         planned = self._reader.scenes(texts, scenes, self._guides)
         bindings = None
         if tokens is None:
-            self._readable(planned)
+            self._to_bind = self._readable(planned)
         else:
             if not all(_are_positions(each) for objects in tokens for each in objects):
                 raise BindingError("tokens must hold at least one position for each object, counted from 0")

@@ -100,7 +100,9 @@ class Schedule:
             self._tensor, self._values = tensor, [float(value) for value in tensor.tolist()]
         if isinstance(timestep, Tensor) and timestep.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
             return self._values[(timestep.storage_offset() - tensor.storage_offset()) // tensor.stride(0)]
-        return float(torch.as_tensor(timestep).flatten()[0])
+        # Half precision and a change of units lose digits.
+        value = float(torch.as_tensor(timestep).flatten()[0])
+        return self._values[_nearest(self._values, value)]
 
 
 def _nearest(values: list[float], value: float) -> int:

@@ -1,7 +1,6 @@
 """The method on one screen: attention maps -> statistics -> loss terms -> gradient -> corrected prediction.
 
-InfSplign (arXiv 2512.17851): eps_hat = eps_uncond + s (eps_cond - eps_uncond) + eta grad_z L. Classifier-free guidance is
-affine, so that a correction added to both predictions moves the combined one by exactly that, whatever the scale.
+InfSplign (arXiv 2512.17851): eps_hat = eps_uncond + s (eps_cond - eps_uncond) + eta grad_z L.
 """
 
 from __future__ import annotations
@@ -25,21 +24,18 @@ _LOSS_SCALE = 2.0**10
 
 
 @dataclass(frozen=True)
-class DenoiserCall:
-    """What the step needs of one call of the denoiser.
+class Prediction:
+    """What the pipeline is about to step with.
 
-    sample: what it received for the conditional part, (images, channels, height, width), a leaf of the graph.
-    conditional, unconditional: its predictions, without channels that are no latents (a predicted variance).
-    guidance_scale: s. prediction_type, alpha: see `correction`. half: it ran in half precision.
+    combined: eps_uncond + s (eps_cond - eps_uncond), with all that the pipeline does after it, (images, ...). unconditional:
+    eps_uncond, None without classifier-free guidance. kind, alpha: see `correction`. channels: their axis.
     """
 
-    sample: Tensor
-    conditional: Tensor
+    combined: Tensor
     unconditional: Tensor | None
-    guidance_scale: float
-    prediction_type: str
+    kind: str
     alpha: float
-    half: bool
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -74,38 +70,45 @@ def score(maps: Sequence[LayerMaps], batch: SceneBatch, config: GuidanceConfig, 
     return Scores(batch.joined(losses), batch.joined(needed), batch.joined(holds) if holds else None, tuple(records))
 
 
-def correct(scores: Scores, needed: Tensor, call: DenoiserCall, config: GuidanceConfig) -> tuple[Tensor, CorrectionNorms]:
+def gradient(loss: Tensor, needed: Tensor, leaves: Sequence[Tensor], half: bool) -> Tensor:
+    """grad_z L, float32, in the shape of what the denoiser received; a loss that is not finite must not spoil other images.
+
+    Args:
+        loss: (images,). needed: how much of the correction each image needs, (images,).
+        leaves: z, one tensor of all images or one of each. half: the denoiser ran in half precision.
+    """
+    # Only on the CPU is it free to ask whether there is anything to do.
+    if not loss.requires_grad or (loss.device.type == "cpu" and not bool(needed.any())):
+        parts = [torch.zeros_like(leaf, dtype=torch.float32) for leaf in leaves]
+    else:
+        scale = _LOSS_SCALE if half else 1.0
+        total = torch.where(loss.isfinite(), loss, 0.0).sum() * scale
+        parts = [part.float() / scale for part in torch.autograd.grad(total, list(leaves))]
+    return parts[0] if len(parts) == 1 and len(loss) == len(parts[0]) else torch.stack(parts)
+
+
+def correct(
+    direction: Tensor, loss: Tensor, needed: Tensor, prediction: Prediction, config: GuidanceConfig
+) -> tuple[Tensor, CorrectionNorms]:
     """delta = eta grad_z L, or in mode "relative" a multiple of classifier-free guidance's own change along that gradient.
 
     Args:
-        needed: how much of it each image needs, (images,).
+        direction: grad_z L, in the shape of the prediction.
 
     Returns:
-        The correction of the predictions, (images, channels, height, width), zero where anything is not finite, and its size.
+        The correction of the prediction, zero where anything is not finite, and its size.
     """
-    predictions = (call.conditional, call.unconditional, call.guidance_scale)
-    gradient = _gradient(scores.loss, needed, call)
-    steepness = norms(gradient)
+    steepness = norms(direction)
     if config.mode == "relative":
-        delta = relative_correction(gradient, steepness, config.strength, call.prediction_type, *predictions)
+        delta = relative_correction(
+            direction, steepness, config.strength, prediction.kind, prediction.combined, prediction.unconditional
+        )
     else:
-        delta = paper_correction(gradient, config.strength, call.prediction_type, call.alpha)
+        delta = paper_correction(direction, config.strength, prediction.kind, prediction.alpha)
     delta = delta * needed.view_as(steepness)
     if config.rescale:
-        delta = rescaled(delta, *predictions)
+        delta = rescaled(delta, prediction.combined, prediction.channels)
     # In the output's precision: what is finite can be beyond its numbers.
-    size = norms(delta.to(call.conditional.dtype))
-    finite = (scores.loss + size.flatten()).isfinite()
-    return torch.where(finite.view_as(size), delta, 0.0), CorrectionNorms(steepness.flatten(), size.flatten(), finite)
-
-
-def _gradient(loss: Tensor, needed: Tensor, call: DenoiserCall) -> Tensor:
-    """d sum(L) / dz, float32; an image whose loss is not finite must not spoil the others."""
-    channels = call.conditional.shape[1]  # inpainting models append a mask and a masked image to the latents
-    # Only on the CPU is it free to ask whether there is anything to do.
-    if not loss.requires_grad or (loss.device.type == "cpu" and not bool(needed.any())):
-        return torch.zeros_like(call.sample[:, :channels], dtype=torch.float32)
-    scale = _LOSS_SCALE if call.half else 1.0
-    total = torch.where(loss.isfinite(), loss, 0.0).sum() * scale
-    (gradient,) = torch.autograd.grad(total, call.sample)
-    return gradient[:, :channels].float() / scale
+    size = norms(delta.to(prediction.combined.dtype))
+    finite = (loss + size.flatten()).isfinite()
+    return torch.where(finite.view_as(size), delta, 0.0), CorrectionNorms(steepness.flatten(), size.flatten(), finite, needed)

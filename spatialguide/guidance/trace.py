@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from spatialguide.errors import UnguidedWarning
 from spatialguide.guidance.ranking import finest_maps, satisfaction
 from spatialguide.guidance.statistics import ObjectStatistics
 from spatialguide.scenes.planned import Structure
+
+if TYPE_CHECKING:
+    from spatialguide.guidance.losses import Term
 
 #: One object's attention, row by row from the top, each value the share of a place's attention that goes to the object.
 ObjectMap = list[list[float]]
@@ -26,6 +31,7 @@ class ImageStep:
     centroids: (x, y) of each object in [0, 1], mean over layers.
     gradient_norm: Euclidean norm of the loss gradient. correction_norm: of the correction that it became.
     skipped: something was not finite, so nothing was added.
+    needed: how much of a correction the image still needed; 0 once its relations hold, and at a step that only looked.
     satisfaction: how well the maps show the scene, see `spatialguide.guidance.ranking`; at the step at which candidates are
         ranked, else None.
     maps: of each object, on the finest observed level; empty unless the generation was watched.
@@ -39,6 +45,12 @@ class ImageStep:
     skipped: bool
     satisfaction: float | None = None
     maps: tuple[ObjectMap, ...] = ()
+    needed: float = 0.0
+
+    @property
+    def lost(self) -> bool:
+        """Whether it needed a correction and got none."""
+        return self.skipped or (self.needed > 0 and self.correction_norm == 0)
 
 
 @dataclass(frozen=True)
@@ -88,11 +100,15 @@ class GroupRecord:
 
 
 class CorrectionNorms(NamedTuple):
-    """Euclidean norms of each image's gradient and correction, and whether all was finite, (images,), still on the device."""
+    """Euclidean norms of each image's gradient and correction, whether all was finite, and how much was needed, (images,).
+
+    Still on the device.
+    """
 
     gradient: Tensor
     correction: Tensor
     finite: Tensor
+    needed: Tensor
 
 
 @dataclass(frozen=True)
@@ -109,9 +125,10 @@ class StepRecord:
         """Copied to the host, as plain numbers."""
         rows: list[ImageStep | None] = [None] * self.images
         if self.norms is None:
-            gradient, correction, finite = [0.0] * self.images, [0.0] * self.images, [True] * self.images
+            gradient = correction = needed = [0.0] * self.images
+            finite = [True] * self.images
         else:
-            gradient, correction, finite = (each.tolist() for each in self.norms)
+            gradient, correction, finite, needed = (each.tolist() for each in self.norms)
         for group in self.groups:
             terms = dict(zip(group.names, group.terms.tolist(), strict=True))
             loss, centroids = group.loss.tolist(), group.centroids.tolist()
@@ -127,6 +144,7 @@ class StepRecord:
                     not finite[row],
                     shown[i],
                     tuple(maps[i]),
+                    needed[row],
                 )
         return Step(self.index, self.timestep, tuple(rows), self.norms is not None)
 
@@ -166,8 +184,40 @@ class Trace:
         return next((score for score in reversed(scores) if score is not None), float("-inf"))
 
     def guided(self, image: int) -> bool:
-        """Whether any step guided an image, and did not only look at it."""
-        return any(step.guided and step.images[image] is not None for step in self.steps)
+        """Whether any step guided an image: corrected it, or found that all of its relations hold."""
+        return any(not step.lost for step in self._guided_steps(image))
+
+    def skipped_steps(self, image: int) -> int:
+        """How many steps left an image uncorrected because a gradient or a term was not finite."""
+        return sum(step.skipped for step in self._guided_steps(image))
+
+    def warn(self, terms: Sequence[Term]) -> None:
+        """Warn, once the generation is over, of images that needed a correction and got none, and name the terms."""
+        images: dict[str, list[int]] = {}
+        for image in range(max((len(step.images) for step in self.steps), default=0)):
+            fault = self._fault(image, {term.name: term.where for term in terms})
+            if fault is not None:
+                images.setdefault(fault, []).append(image)
+        for fault, numbers in images.items():
+            name = "image" if len(numbers) == 1 else "images"
+            warnings.warn(f"{name} {', '.join(map(str, numbers))}: {fault}", UnguidedWarning, stacklevel=3)
+
+    def _fault(self, image: int, where: Mapping[str, str]) -> str | None:
+        steps = self._guided_steps(image)
+        skipped = [step for step in steps if step.skipped]
+        if not steps or (not skipped and any(not step.lost for step in steps)):
+            return None
+        broken = {name for step in skipped for name, value in step.terms.items() if not math.isfinite(value)}
+        names = ", ".join(where.get(name, name) for name in steps[0].terms if name in broken or not broken)
+        what = f"the {'value' if broken else 'gradient'} of {names}"
+        if skipped:
+            return f"{len(skipped)} of {len(steps)} guided steps were skipped: {what} was not finite"
+        return f"no guided step changed it, though its scene asks for it: {what}, or the correction made of it, was zero"
+
+    def _guided_steps(self, image: int) -> list[ImageStep]:
+        """Steps that guided an image, and did not only look at it."""
+        seen = [step.images[image] for step in self.steps if step.guided]
+        return [step for step in seen if step is not None and step.terms]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready copy."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spatialguide.config import explain
-from spatialguide.contracts import Backend, Generation, Layers
+from spatialguide.contracts import Backend, Generation
 from spatialguide.errors import ConfigError, SpatialGuideError
 
 
@@ -30,9 +30,12 @@ class PipelineOptions(BaseModel):
 
     model: hub id, folder, or a single .safetensors file.
     config: for a single file, folder or hub id with the configurations of its parts; found on the hub if not given.
-    dtype: "auto" is float16 on a GPU and float32 elsewhere.
+    dtype: "auto" is what the model was made for on a GPU (float16, or bfloat16 for the large transformers) and float32
+        elsewhere.
     device: by default the first GPU, else Apple's, else the CPU.
     offload: "model" keeps only the part on the device that runs, "sequential" only the layer (least memory, slowest).
+    quantization: how weights are stored, the arguments of diffusers' PipelineQuantizationConfig, such as {quant_backend:
+        bitsandbytes_4bit, quant_kwargs: {load_in_4bit: true}}.
     attention_slicing, xformers, fused_projections: how attention is computed; xformers must be installed.
     safety_checker: whether to run the checker that comes with SD 1.x; it blacks images out.
     """
@@ -46,6 +49,7 @@ class PipelineOptions(BaseModel):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     device: str | None = None
     offload: Literal["none", "model", "sequential"] = "none"
+    quantization: dict[str, Any] | None = None
     attention_slicing: bool = False
     xformers: bool = False
     fused_projections: bool = False
@@ -61,11 +65,15 @@ class PipelineOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of model. pipeline: diffusers class; model: default hub id, None where the user must name one."""
+    """A kind of model.
+
+    pipeline: diffusers class. model: default hub id, None where the user must name one. dtype: the usual one on a GPU.
+    """
 
     pipeline: str
     model: str | None
     generation: Generation
+    dtype: str = "float16"
 
 
 class PipelineBackend(Backend):
@@ -116,7 +124,7 @@ class PipelineBackend(Backend):
 
         options = self.options
         device = options.device or _default_device()
-        dtype = "float16" if options.dtype == "auto" and device.startswith("cuda") else options.dtype
+        dtype = self._family.dtype if options.dtype == "auto" and device.startswith("cuda") else options.dtype
         with warnings.catch_warnings():
             # Newer versions of diffusers call it dtype; the older ones that we support do not know that name.
             warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated", category=FutureWarning)
@@ -146,19 +154,20 @@ class PipelineBackend(Backend):
             pipeline.to(device)
         return pipeline
 
-    def layers(self, pipeline: Any) -> Layers:
-        """A UNet decoder's two coarsest levels, or a transformer's middle."""
-        from spatialguide.guidance.denoiser import denoiser_of, plain
-        from spatialguide.guidance.layers import default_layers
-
-        return default_layers(plain(denoiser_of(pipeline)))
-
     def _read(self, dtype: Any) -> Any:
         import diffusers
 
         options = self.options
         kind = getattr(diffusers, self._family.pipeline)
-        common = {"torch_dtype": dtype, "revision": options.revision, "local_files_only": options.local_files_only}
+        common: dict[str, Any] = {
+            "torch_dtype": dtype,
+            "revision": options.revision,
+            "local_files_only": options.local_files_only,
+        }
+        if options.quantization is not None:
+            from diffusers.quantizers import PipelineQuantizationConfig
+
+            common["quantization_config"] = PipelineQuantizationConfig(**options.quantization)
         if Path(options.model).suffix == ".safetensors":
             return self._single(kind).from_single_file(options.model, config=options.config, **common)
         return kind.from_pretrained(options.model, variant=options.variant, use_safetensors=True, **common)

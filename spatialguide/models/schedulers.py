@@ -28,7 +28,7 @@ def make_scheduler(name: str, current: Any, options: dict[str, Any]) -> Any:
     kind = scheduler_class(name, options)
     try:
         return kind.from_config(current.config, **options)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"{kind.__name__} cannot be built with these options: {error}; change or leave out scheduler_options"
         ) from error

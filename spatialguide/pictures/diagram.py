@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator, Mapping
 
 from rich.box import SQUARE
@@ -63,9 +65,9 @@ def scene_svg(scene: Scene) -> str:
         ends = edge.objects or (len(scene.objects) + places.index(edge.predicate),)
         for end in dict.fromkeys(ends):
             start, stop = sorted((edge.subject, end))
-            label = edge.predicate.partition(":")[0]
+            label = html.escape(edge.predicate.partition(":")[0])  # displaCy escapes words alone
             arcs.append({"start": start, "end": stop, "label": label, "dir": "right" if end > edge.subject else "left"})
     longest = max((len(word["text"]) for word in words), default=0)
     options = {"distance": max(120, 11 * longest + 30), "word_spacing": 30, "arrow_spacing": 16}
     svg: str = displacy.render({"words": words, "arcs": arcs}, style="dep", manual=True, jupyter=False, options=options)
-    return svg
+    return re.sub(r'width="(\d+)" height="([\d.]+)"', r'viewBox="0 0 \1 \2" \g<0>', svg, count=1)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from spatialguide.config import MAX_SIDE
 from spatialguide.contracts import Detection
+from spatialguide.documents import MAX_CHARACTERS, DocumentError, parse_json
 from spatialguide.errors import OutputError
-from spatialguide.files import write_bytes
+from spatialguide.files import place_of, write_bytes
 
 METADATA_KEY = "spatialguide"
+#: A comparison of the largest pictures holds two of them, and their titles.
+MAX_PIXELS = 3 * MAX_SIDE**2
 #: Small images are shown at about this many pixels a side.
 DISPLAY_SIDE = 384
 #: Of objects in pictures, in order.
@@ -28,10 +33,9 @@ def check_writable(path: Path, suffix: str = ".png") -> None:
     """Raise OutputError unless a file of this kind can be written to the path; leaves nothing behind."""
     if path.suffix.lower() != suffix:
         raise OutputError(f"cannot write '{path}': the name must end in {suffix}")
-    if path.is_dir():
-        raise OutputError(f"cannot write '{path}': it is a folder: name a file in it")
+    place = place_of(path)
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=place.parent):
             pass
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror or error} ({path.parent}); choose another place") from error
@@ -61,28 +65,54 @@ def png_bytes(image: Image.Image, metadata: dict[str, Any] | None = None) -> byt
     return buffer.getvalue()
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise OutputError(
+                    f"cannot read '{path}': {image.width} x {image.height} pixels are more than any of spatialguide's"
+                )
+            yield image
+    except OutputError:
+        raise
+    except Exception as error:  # Pillow's readers have many
+        raise OutputError(f"cannot read '{path}': {error}; give a whole PNG that spatialguide wrote") from error
+
+
+def read_pixels(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """A picture's pixels in RGB, and its size.
+
+    Raises:
+        OutputError: the file is no whole PNG, or too large to be one of spatialguide's.
+    """
+    with _opened(path) as image:
+        return image.convert("RGB").tobytes(), image.size
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `save_png` wrote.
 
     Raises:
         OutputError: the file is no PNG of spatialguide's.
     """
-    try:
-        with Image.open(path) as image:
-            text = image.info.get(METADATA_KEY)
-    except OSError as error:
-        raise OutputError(f"cannot read '{path}': {error}; give a PNG that spatialguide wrote") from error
+    with _opened(path) as image:
+        text = image.info.get(METADATA_KEY)
     if text is None:
         raise OutputError(
             f"'{path}' carries no spatialguide metadata: give the PNG that spatialguide wrote; saving or sending it anew can "
             "strip them"
         )
     try:
-        metadata = json.loads(text)
-    except ValueError:
-        metadata = None
-    if not isinstance(metadata, dict):
-        raise OutputError(f"'{path}' carries metadata that is not spatialguide's: give a PNG that spatialguide wrote")
+        if len(text) > MAX_CHARACTERS:
+            raise DocumentError(f"they are longer than {MAX_CHARACTERS:,} characters")
+        metadata = parse_json(text)
+        if not isinstance(metadata, dict):
+            raise DocumentError("they are no object")
+    except DocumentError as error:
+        raise OutputError(
+            f"'{path}' carries metadata that is not spatialguide's: {error}; give a PNG that spatialguide wrote"
+        ) from error
     return metadata
 
 

@@ -29,7 +29,7 @@ class BoundRelation:
         """
         try:
             return self.predicate.distance(centres[..., self.subject, :], *(centres[..., i, :] for i in self.grounds))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"relation '{self.name}' raised {type(error).__name__}: {error}; repair or uninstall it"
             ) from error

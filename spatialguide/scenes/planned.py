@@ -9,13 +9,15 @@ from itertools import combinations
 from typing import Any, TypeVar
 
 from spatialguide.contracts import Predicate
-from spatialguide.errors import SceneError, UnknownPluginError, suggestion
+from spatialguide.errors import ContradictionError, SceneError, SpatialGuideError, UnknownPluginError, suggestion
 from spatialguide.scenes.bound import BoundRelation
 from spatialguide.scenes.checks import check_axes
 from spatialguide.scenes.layout import Box, apart, boxes, centres_of
-from spatialguide.scenes.scene import Scene
+from spatialguide.scenes.scene import Relation, Scene
 
 T = TypeVar("T")
+#: Of a scene; the search for what cannot hold together takes quadratic time in them. Text encoders read a tenth of that.
+MAX_RELATIONS = 64
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,13 @@ def plan(scene: Scene, predicates: Mapping[str, Predicate]) -> PlannedScene:
 
     Raises:
         UnknownPluginError: a predicate that no plugin registers.
-        SceneError: a relation with the wrong number of grounds.
+        SceneError: a relation with the wrong number of grounds, or more than MAX_RELATIONS.
         ContradictionError: directions that form a cycle on an axis; the message names the relations of the cycle.
     """
+    if len(scene.relations) > MAX_RELATIONS:
+        raise SceneError(
+            f"the scene has {len(scene.relations)} relations, and at most {MAX_RELATIONS} are planned: leave some out"
+        )
     relations: list[BoundRelation] = []
     stated: dict[BoundRelation, str] = {}
     for relation in scene.relations:
@@ -92,3 +98,31 @@ def plan(scene: Scene, predicates: Mapping[str, Predicate]) -> PlannedScene:
         stated[relations[-1]] = sentence
     check_axes(stated)
     return PlannedScene(tuple(item.count for item in scene.objects), tuple(relations), scene)
+
+
+def without_contradictions(scene: Scene, predicates: Mapping[str, Predicate]) -> Scene:
+    """The scene without the relations that contradict those stated before them; what was left out is in its `ignored`.
+
+    Words that no relation plugin knows are left out too.
+    """
+    kept: list[Relation] = []
+    ignored = list(scene.ignored)
+    if not _contradicts(scene, predicates):
+        kept = list(scene.relations)
+    else:
+        for relation in scene.relations:
+            if _contradicts(scene.model_copy(update={"relations": (*kept, relation)}), predicates):
+                ignored.append(f"'{scene.sentence(relation)}' (it contradicts what was said before)")
+            else:
+                kept.append(relation)
+    return scene.model_copy(update={"relations": tuple(kept), "ignored": tuple(ignored), "unknown": ()})
+
+
+def _contradicts(scene: Scene, predicates: Mapping[str, Predicate]) -> bool:
+    try:
+        plan(scene, predicates)
+    except ContradictionError:
+        return True
+    except SpatialGuideError:
+        return False  # another fault, which `plan` names to the caller
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,13 +23,16 @@ from spatialguide.errors import (
 from spatialguide.registry import Registry
 from spatialguide.scenes.conflicts import without_conflicts
 from spatialguide.scenes.inline import is_marked, read_marks
-from spatialguide.scenes.planned import PlannedScene, plan
-from spatialguide.scenes.scene import Scene
+from spatialguide.scenes.planned import PlannedScene, plan, without_contradictions
+from spatialguide.scenes.scene import MAX_PROMPT, Scene
 
 #: How warnings end that something is not guided.
 _TO_GUIDE = "to guide it, say where things are, such as {{cat left_of dog}}"
 #: Prompts that `parse_many` hands to a parser at once.
 _CHUNK = 256
+#: The longest gold prompt of the classes basic, bare and chain has 23 words.
+_FEW_WORDS = 25
+_SENTENCE = re.compile(r"\w[^.!?;\n]*[.!?;\n]+")
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ class PromptReader:
             raise InvalidPluginError(
                 f"{where} returned the scene of another prompt: '{scene.prompt}'; it must return that of the one it was given"
             )
-        return scene
+        lenient = isinstance(scene, Scene) and not self._strict and is_prose(prompt)
+        return without_contradictions(scene, self._registry.relations()) if lenient else scene
 
     def _checked(self, scene: Any) -> PlannedScene:
         if not isinstance(scene, Scene):
@@ -181,6 +186,14 @@ class PromptReader:
         return found
 
 
+def is_prose(prompt: str) -> bool:
+    """Whether a prompt tells more than it asks for: several sentences, or many words.
+
+    Nobody weighs each place in prose, so that what contradicts the rest of it is left out there, and refused elsewhere.
+    """
+    return len(prompt.split()) > _FEW_WORDS or len(_SENTENCE.findall(prompt)) > 1
+
+
 def _chunks(prompts: Iterable[str], size: int) -> Iterator[list[str]]:
     rest = iter(prompts)
     while chunk := list(islice(rest, size)):
@@ -193,6 +206,8 @@ def _fault(prompt: Any) -> str | None:
         return f"a prompt must be text, not {type(prompt).__name__}"
     if not prompt.strip():
         return 'the prompt is empty: say what to draw, such as "a cat to the left of a dog"'
+    if len(prompt) > MAX_PROMPT:
+        return f"the prompt has {len(prompt):,} characters, and at most {MAX_PROMPT:,} are read: shorten it"
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -12,17 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spatialguide.config import explain
+from spatialguide.documents import DocumentError, parse_yaml, read_text
 from spatialguide.errors import SceneError
-from spatialguide.scenes.scene import Relation, Scene, SceneObject, Span
+from spatialguide.scenes.scene import MAX_PROMPT, Count, Relation, Scene, SceneObject, Span, Words
 
 #: Relations "in_region:top_left" and so on, which records write as [subject, "in_region", "top_left"].
 REGION = "in_region"
 _Model = TypeVar("_Model", bound=BaseModel)
-_Text = Annotated[str, Field(min_length=1)]
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -32,9 +31,9 @@ class _Object(BaseModel):
     model_config = _STRICT
 
     id: str | int | None = None
-    text: _Text
-    attributes: tuple[_Text, ...] = ()
-    count: int | None = Field(default=1, ge=1)
+    text: Words
+    attributes: tuple[Words, ...] = ()
+    count: Count | None = 1
     span: Span | None = None
     phrase: Span | None = None
 
@@ -44,7 +43,7 @@ class _Record(BaseModel):
 
     model_config = _STRICT
 
-    prompt: str | None = None
+    prompt: str | None = Field(default=None, max_length=MAX_PROMPT)
     objects: tuple[_Object, ...] = ()
     relations: tuple[Annotated[tuple[str | int, ...], Field(min_length=2)], ...] = ()
     id: Any = None
@@ -53,16 +52,6 @@ class _Record(BaseModel):
     problem: Any = None
     optional_objects: Any = None
     optional_relations: Any = None
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without its other words for true and false: "on" is a relation."""
-
-
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def to_record(scene: Scene) -> dict[str, Any]:
@@ -143,15 +132,17 @@ def load_scene(path: str | Path, prompt: str | None = None) -> Scene:
         SceneError: the file cannot be read, or see `from_record`.
     """
     try:
-        data = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _PlainLoader)
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, DocumentError) as error:
         raise SceneError(
             f"cannot read scene '{path}': {getattr(error, 'strerror', None) or error}; "
             "`spatialguide parse PROMPT --json` prints one"
         ) from error
-    except yaml.YAMLError as error:
+    try:
+        data = parse_yaml(text, words=True)
+    except DocumentError as error:
         raise SceneError(
-            f"'{path}' is neither JSON nor YAML: {' '.join(str(error).split())}; `spatialguide parse PROMPT --json` prints one"
+            f"'{path}' is neither JSON nor YAML: {error}; `spatialguide parse PROMPT --json` prints one"
         ) from error
     return from_record(data, prompt)
 
@@ -212,7 +203,7 @@ class _Reader:
 
     def _index(self, name: str) -> int:
         if name not in self._names:
-            self._add(_Object(text=name))
+            self._add(_validated(_Object, {"text": name}))
         return self._names[name]
 
     def _place(self, text: str, attributes: Sequence[str]) -> Span:

@@ -7,9 +7,25 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
+#: Characters of a prompt, several times what any text encoder reads.
+MAX_PROMPT = 10_000
+#: Largest number asked for of one thing: more are "several", whose count is None.
+MAX_COUNT = 10_000
+#: A number of things; no truth value.
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT, strict=True)]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a name must not be blank")
+    return text
+
+
+#: The name of a thing.
+Words = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_not_blank)]
 
 
 class Span(NamedTuple):
@@ -29,10 +45,10 @@ class SceneObject(BaseModel):
 
     model_config = _FROZEN
 
-    text: str
-    head: str
+    text: Words
+    head: Words
     attributes: tuple[str, ...] = ()
-    count: int | None = Field(default=1, ge=1)
+    count: Count | None = 1
     span: Span
     phrase: Span
 
@@ -60,7 +76,7 @@ class Scene(BaseModel):
 
     model_config = _FROZEN
 
-    prompt: str
+    prompt: str = Field(max_length=MAX_PROMPT)
     objects: tuple[SceneObject, ...] = ()
     relations: tuple[Relation, ...] = ()
     ignored: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pprint import pformat
@@ -26,20 +27,25 @@ from spatialguide.scenes.records import to_record
 from spatialguide.scenes.scene import Scene
 
 Say = Callable[[str, int, int], object]
+#: Pictures may be so many times as wide as the model's usual ones; attention costs the fourth power of that.
+_LARGER = 1.5
+#: The usual side where a model does not say it.
+_USUAL_SIDE = 512
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one visitor may ask for. side is in pixels, prompt in characters; queue counts waiting drawings of all visitors.
+    """What one visitor may ask for. prompt is in characters; queue counts waiting drawings of all visitors.
 
+    side: in pixels; None is `_LARGER` times the model's usual side.
     seconds: of one drawing, both images together; loading the model does not count.
     """
 
     steps: int = 100
-    side: int = 1024
+    side: int | None = None
     prompt: int = 1000
     queue: int = 16
-    seconds: float = 3600
+    seconds: float = 600
 
 
 class StoppedError(SpatialGuideError):
@@ -91,6 +97,7 @@ class Drawing:
     notes: what was not guided or cannot be drawn, one line each.
     """
 
+    wish: Wish
     unguided: Result
     guided: Result
     code: str
@@ -130,6 +137,11 @@ class Studio:
         if self.all_models:
             return list(self.registry.names("backends"))
         return sorted({make_config().backend, *([] if self.base is None else [self.base.backend])})
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether a model is loaded."""
+        return self._loaded is not None
 
     @property
     def presets(self) -> list[str]:
@@ -223,8 +235,9 @@ class Studio:
         if steps > self.limits.steps:
             raise ConfigError(f"{steps} steps are over this page's limit of {self.limits.steps}: ask for fewer")
         side = max(config.width or usual.width or 0, config.height or usual.height or 0)
-        if side > self.limits.side:
-            raise ConfigError(f"{side} pixels are over this page's limit of {self.limits.side}: ask for fewer")
+        most = self.limits.side or int(_LARGER * max(usual.width or _USUAL_SIDE, usual.height or _USUAL_SIDE))
+        if side > most:
+            raise ConfigError(f"{side} pixels are over this page's limit of {most} for this model: ask for fewer")
         return config
 
     def draw(
@@ -236,8 +249,8 @@ class Studio:
         """Draw a wish unguided and guided, from the same seed; one drawing at a time.
 
         Args:
-            say: told in a few words what is going on, with steps done and steps in all.
-            stopped: asked after every step whether to give up.
+            say: told in a few words what is going on, with steps done and steps in all, which is 0 where there are none.
+            stopped: asked again and again, within steps too, whether to give up.
 
         Raises:
             StoppedError: it was stopped, or takes longer than the limit.
@@ -245,23 +258,27 @@ class Studio:
         """
         scene, config = self.scene(wish), self.config(wish)
         with self._turn:
-            say("loading the model", 0, 1)
+            say("loading the model", 0, 0)
             guide = self._guide(config)
             started = time.monotonic()
 
-            def after_step(what: str, done: int, total: int) -> None:
+            def check() -> None:
                 if stopped():
                     raise StoppedError("stopped")
                 if time.monotonic() - started > self.limits.seconds:
                     limit = f"{self.limits.seconds:g} seconds, this page's limit"
                     raise StoppedError(f"this takes over {limit}: ask for fewer steps or a smaller side")
+
+            def after_step(what: str, done: int, total: int) -> None:
+                check()
                 say(what, done, total)
 
-            unguided, guided = (
-                guide(scene.prompt, seed=wish.seed, scene=scene, guided=on, watch=True, on_step=partial(after_step, what))
-                for on, what in ((False, "drawing unguided"), (True, "drawing guided"))
-            )
-        return Drawing(unguided, guided, self.code(wish), self.yaml(wish), tuple(_notes(guided.scene, guide)))
+            with _asking_within_steps(guide.pipeline, check):
+                unguided, guided = (
+                    guide(scene.prompt, seed=wish.seed, scene=scene, guided=on, watch=True, on_step=partial(after_step, what))
+                    for on, what in ((False, "drawing unguided"), (True, "drawing guided"))
+                )
+        return Drawing(wish, unguided, guided, self.code(wish), self.yaml(wish), tuple(_notes(guided.scene, guide)))
 
     def code(self, wish: Wish) -> str:
         """Python that draws the wish's guided image."""
@@ -350,6 +367,18 @@ class Studio:
                 f"the prompt has {len(prompt)} characters, over this page's limit of {self.limits.prompt}: say less"
             )
         return prompt
+
+
+@contextmanager
+def _asking_within_steps(pipeline: Any, check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each layer of each of the pipeline's models: a step of a large one takes long."""
+    from torch.nn import Module
+
+    with ExitStack() as hooks:
+        for model in pipeline.components.values():
+            for layer in model.modules() if isinstance(model, Module) else ():
+                hooks.callback(layer.register_forward_pre_hook(lambda *_: check()).remove)
+        yield
 
 
 def _notes(scene: Scene, guide: SpatialGuide) -> Iterator[str]:

@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 from targets import Target, targets_table
 
-from spatialguide.commands.options import err, out
+from spatialguide.commands.console import err, out
 from spatialguide.contracts import Predicate
 from spatialguide.evaluation.parser_benchmark import ParserReport, read_gold, run_parser_benchmark
 from spatialguide.evaluation.parsing import ParserScores, Record, score_records

@@ -15,7 +15,8 @@ import typer
 from rich.markup import escape
 from targets import Target, targets_table
 
-from spatialguide.commands.options import err, out, say_warnings, silence_libraries
+from spatialguide.commands.console import err, out
+from spatialguide.commands.options import say_warnings, silence_libraries
 from spatialguide.config import GuideConfig, load_config, make_config, patched
 from spatialguide.evaluation.benchmark import Task, run_benchmark
 from spatialguide.evaluation.fidelity import FRECHET_RATIO, SATURATION

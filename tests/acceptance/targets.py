@@ -17,7 +17,8 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from spatialguide.commands.options import err, out, say_warnings, silence_libraries
+from spatialguide.commands.console import err, out
+from spatialguide.commands.options import say_warnings, silence_libraries
 from spatialguide.config import GuideConfig, make_config
 from spatialguide.evaluation.benchmark import Task, run_benchmark
 from spatialguide.evaluation.study import BASELINE, GUIDED, benchmark_methods

@@ -76,7 +76,12 @@ def test_a_json_array_is_read_whole(tmp_path: Path) -> None:
     first, second, third = requests(tmp_path / "r.json")
     assert (first, second) == (Request(0, "a cat", 3), Request(1, "a dog", 0))
     assert third.problem == "entry 2 is no JSON object"
-    for content, message in (('{"prompt": "a cat"}', "must hold an array"), ("{}\n{}", "cannot read prompts")):
+    for content, message in (
+        ('{"prompt": "a cat"}', "must hold an array"),
+        ("{}\n{}", "cannot read prompts"),
+        ('[{"prompt": "a cat", "prompt": "a dog"}]', "the key 'prompt' is there twice"),
+        (40 * "[" + 40 * "]", "nested deeper than 32 levels"),
+    ):
         (tmp_path / "r.json").write_text(content)
         with pytest.raises(BatchError, match=message):
             requests(tmp_path / "r.json")
@@ -140,6 +145,15 @@ def test_structs_of_a_parquet_file_hold_only_what_a_row_says(tmp_path: Path) -> 
     assert [each.config for each in requests(tmp_path / "r.parquet")] == [{"steps": 3}, {}]
 
 
+def test_a_configuration_in_a_parquet_file_is_read_within_limits(tmp_path: Path) -> None:
+    configs = ['{"steps": 3}', "", '{"steps": 3, "steps": 4}', '{"a": ' * 40 + "1" + "}" * 40]
+    pyarrow.parquet.write_table(pa.table({"prompt": ["a"] * 4, "config": configs}), tmp_path / "r.parquet")
+    whole, empty, twice, deep = requests(tmp_path / "r.parquet")
+    assert (whole.config, empty.config) == ({"steps": 3}, {})
+    assert twice.problem == "\"config\" is not JSON: the key 'steps' is there twice: leave out one"
+    assert deep.problem == '"config" is not JSON: it is nested deeper than 32 levels'
+
+
 def test_several_images_have_seeds_one_after_another(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text('{"prompt": "a", "seed": 10}\n{"prompt": "b"}\n')
     assert [(r.index, r.prompt, r.seed) for r in requests(tmp_path / "r.jsonl", images=2, seed=5)] == [
@@ -155,7 +169,7 @@ def test_several_images_have_seeds_one_after_another(tmp_path: Path) -> None:
     [
         ("[1]", "line 1 is no JSON object"),
         ("{", "line 1 is not JSON"),
-        ('{"text": "a"}', 'a request needs a text "prompt"'),
+        ('{"words": "a"}', 'a request needs a text "prompt"'),
         ('{"prompt": 3}', 'a request needs a text "prompt"'),
         ('{"prompt": "a", "seed": "x"}', '"seed" must be a whole number'),
         ('{"prompt": "a", "seed": -1}', '"seed" must be a whole number'),
@@ -180,7 +194,8 @@ def test_a_line_that_cannot_be_used_says_why(line: str, problem: str, tmp_path: 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.csv", b"text\na\n", "column"),
+        ("r.csv", b"words\na\n", "column"),
+        ("r.tsv", b"words\tseed\na\t1\n", "column"),
         ("r.parquet", b"no parquet", "cannot read prompts"),
     ],
 )
@@ -206,18 +221,20 @@ def test_candidates_of_neighbours_do_not_overlap(tmp_path: Path) -> None:
         assert second.config == {"guidance.best_of": value, "guidance.clip": 1}
 
 
-def test_a_date_in_a_csv_is_set_aside(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_text("prompt,steps\na,2024-01-01\nb,3\n")
-    first, second = requests(tmp_path / "r.csv")
-    assert first.problem is not None
-    assert second.config == {"steps": 3}
+def test_a_date_in_a_csv_is_text(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("prompt,steps\na,2024-01-01\nb,2021-13-45\n")
+    assert [each.config for each in requests(tmp_path / "r.csv")] == [{"steps": "2024-01-01"}, {"steps": "2021-13-45"}]
 
 
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
         (b"a cat, to the left of a dog,2", "line 2 has more cells than the header"),
-        (b"a,2024-13-45", "line 2: a value is not valid YAML"),
+        (b"a,&a [*a]", "line 2: a value is not valid YAML: line 1 has an alias"),
+        (b'a,"{a: 1, a: 2}"', "line 2: a value is not valid YAML: the key 'a' is there twice"),
+        (b"a," + 40 * b"[", "line 2: a value is not valid YAML: "),
+        (b"a," + 40 * b"[" + 40 * b"]", "line 2: a value is not valid YAML: it is nested deeper than 32 levels"),
+        (b"a," + 5000 * b"9", "line 2: a value is not valid YAML: "),
         (b"a,!!int x", "line 2: a value is not valid YAML"),
         (b'a,"{1: 2, b: 3}"', '"config" must hold numbers'),
         (b"a \xff,2", "the prompt is no valid text"),
@@ -258,3 +275,22 @@ def test_units_go_through_json(tmp_path: Path) -> None:
     assert again == unit
     assert again.digest == unit.digest
     assert Unit(3, unit.requests[:1]).digest != unit.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("visor.json", '[{"text": "a cat left of a dog", "unique_id": 7, "rel_type": "left"}, {"text": "a bus"}]'),
+        ("drawbench.csv", 'Prompts,Category\n"a cat left of a dog",Positional\na bus,Colors\n'),
+        ("parti.tsv", "Prompt\tCategory\tChallenge\tNote\na cat left of a dog\tAnimals\tBasic\t\na bus\tVehicles\tBasic\tx\n"),
+        ("geneval.jsonl", '{"tag": "position", "include": [], "prompt": "a cat left of a dog"}\n{"prompt": "a bus"}\n'),
+        ("t2i.txt", "a cat left of a dog\na bus\n"),
+    ],
+)
+def test_benchmarks_are_read_as_they_are_published(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = requests(tmp_path / name)
+    assert [(each.prompt, each.problem, each.config) for each in found] == [
+        ("a cat left of a dog", None, {}),
+        ("a bus", None, {}),
+    ]

@@ -383,7 +383,7 @@ def test_pictures_that_cannot_be_replayed_are_named(
     assert "was made by spatialguide 0.0.1" in fails(monkeypatch, capsys, "replay", str(tmp_path / "old.png"), "-o", output)
     whole = (tmp_path / "old.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 6])
-    assert "is damaged" in fails(monkeypatch, capsys, "replay", str(tmp_path / "cut.png"), "-o", output)
+    assert "give a whole PNG" in fails(monkeypatch, capsys, "replay", str(tmp_path / "cut.png"), "-o", output)
 
 
 def test_configurations_are_made_shown_and_checked(

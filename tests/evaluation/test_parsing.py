@@ -9,9 +9,12 @@ import pytest
 
 from spatialguide.errors import ConfigError
 from spatialguide.evaluation.parser_benchmark import (
+    ParserReport,
+    Speed,
     noun_templates,
     read_gold,
     records,
+    score_people,
     visor_templates,
 )
 from spatialguide.evaluation.parsing import ParserScores, score_records
@@ -161,6 +164,24 @@ def test_templates_in_samples() -> None:
         texts = {thing["id"]: thing["text"] for thing in record["objects"]}
         triples = [[texts[subject], predicate, texts[ground]] for subject, predicate, ground in record["relations"]]
         assert triples == [[item.subject, item.predicate, item.ground]], item.prompt
+
+
+def test_what_is_unread_stays_unread() -> None:
+    gold = row(CAT_AND_DOG, [["a", "left_of", "b"]])
+    wrong = scored(gold, SEEN, [])
+    people = {"read": wrong, "unread": wrong.without_failures()}
+    report = ParserReport((), wrong, Speed(600.0, 9.0, 1.0), people)
+    assert report.as_dict()["people"]["unread"]["failures"] == []
+    assert report.as_dict()["people"]["unread"]["exact"] == 0
+    assert len(report.failures) == 2
+
+
+@pytest.mark.slow
+def test_prompts_as_people_write_them() -> None:
+    people = score_people(SpatialGuide())
+    assert people["read"].exact >= 97
+    assert people["unread"].exact >= 88
+    assert people["unread"].failures == []
 
 
 def test_a_gold_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

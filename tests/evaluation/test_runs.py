@@ -17,7 +17,7 @@ from spatialguide.config import make_config
 from spatialguide.errors import EvaluationError, OutputError, RunWarning
 from spatialguide.evaluation.benchmark import Task, run_benchmark
 from spatialguide.evaluation.report import MethodReport
-from spatialguide.evaluation.runs import Run
+from spatialguide.evaluation.runs import Run, read_manifest
 from spatialguide.evaluation.study import benchmark_methods
 
 PICTURE = Image.new("RGB", (8, 8), "red")
@@ -129,3 +129,10 @@ def test_a_killed_run_ends_like_one_that_was_left_alone(tmp_path: Path) -> None:
     assert run_benchmark(methods, TASK, folder=tmp_path / "alone").methods == alone.methods
     with pytest.raises(EvaluationError, match="holds another run"):
         run_benchmark(benchmark_methods(make_config(steps=5)), TASK, folder=tmp_path / "alone")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "9" * 5000, '{"a": 1, "a": 2}'])
+def test_a_manifest_of_another_form_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(EvaluationError, match="holds no run"):
+        read_manifest(tmp_path)

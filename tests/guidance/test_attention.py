@@ -5,19 +5,21 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import layers_of
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
 from spatialguide.contracts import Layers
 from spatialguide.errors import UnsupportedPipelineError
-from spatialguide.guidance.attention import AttentionObserver, ObjectTokens, grid_of, object_maps
-from spatialguide.guidance.layers import decoder_layers, find_layer
+from spatialguide.guidance.attention import AttentionObserver, ObjectTokens, Places, Seen, find_layer, grid_of, object_maps
+from spatialguide.guidance.layers import default_layers
+from spatialguide.guidance.models import ModelFacts, facts_of
 
 
 def test_maps_equal_the_layers_own_probabilities(random_pipeline: StableDiffusionPipeline) -> None:
     unet = random_pipeline.unet
-    layers = decoder_layers(unet)
+    layers = layers_of(unet)
     seen = {}
 
     class Spy(AttnProcessor):
@@ -30,13 +32,16 @@ def test_maps_equal_the_layers_own_probabilities(random_pipeline: StableDiffusio
             seen[self.name] = attn.get_attention_scores(query, key).unflatten(0, (-1, attn.heads)).mean(dim=1)
             return AttnProcessor()(attn, hidden_states, encoder_hidden_states, **kwargs)
 
+    sample, text = torch.randn(2, 4, 16, 24), torch.randn(2, 77, 32)
+    usual = unet.attn_processors
     for _, name in layers:
         find_layer(unet, name).set_processor(Spy(name))
-    sample, text = torch.randn(2, 4, 16, 24), torch.randn(2, 77, 32)
+    unet(sample, 10, text)
+    unet.set_attn_processor(usual)
     with AttentionObserver(unet, layers) as observer:
         unet(sample, 10, text)
     tokens = ((2, 3), (5,))
-    maps = observer.maps(ObjectTokens([tokens] * 2), (16, 24))
+    maps = observer.maps(ObjectTokens([tokens] * 2), Places((16, 24), joint=False))
     assert [m.level for m in maps] == [level for level, _ in layers]
     for observed, (_, name) in zip(maps, layers, strict=True):
         expected = torch.stack([seen[name][..., 2:4].mean(dim=-1), seen[name][..., 5]], dim=1)
@@ -49,20 +54,20 @@ def test_observing_changes_nothing_and_leaves_nothing_behind(random_pipeline: St
     sample, text = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 32)
     with torch.no_grad():
         plain = unet(sample, 10, text).sample
-        with AttentionObserver(unet, decoder_layers(unet)):
+        with AttentionObserver(unet, layers_of(unet)):
             observed = unet(sample, 10, text).sample
         assert not torch.is_grad_enabled()
     assert torch.equal(plain, observed)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in unet.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) for module in unet.modules())
 
 
 def test_there_is_no_graph_after_the_last_observed_layer(random_pipeline: StableDiffusionPipeline) -> None:
     unet = random_pipeline.unet
     sample = torch.randn(1, 4, 16, 16, requires_grad=True)
-    with torch.no_grad(), AttentionObserver(unet, decoder_layers(unet)) as observer:
+    with torch.no_grad(), AttentionObserver(unet, layers_of(unet)) as observer:
         output = unet(sample, 10, torch.randn(1, 77, 32)).sample
     assert not output.requires_grad
-    (maps, *_) = observer.maps(ObjectTokens([((1,),)]), (16, 16))
+    (maps, *_) = observer.maps(ObjectTokens([((1,),)]), Places((16, 16), joint=False))
     (gradient,) = torch.autograd.grad(maps.maps.square().sum(), sample)
     assert gradient.abs().sum() > 0
 
@@ -74,10 +79,10 @@ def test_gradient_checkpointing_does_not_record_twice(random_pipeline: StableDif
     for checkpointing in (False, True):
         if checkpointing:
             unet.enable_gradient_checkpointing()
-        with AttentionObserver(unet, decoder_layers(unet)) as observer:
+        with AttentionObserver(unet, layers_of(unet)) as observer:
             unet(sample, 10, text)
             with torch.enable_grad():
-                maps = observer.maps(ObjectTokens([((1,), (2,))]), (16, 16))
+                maps = observer.maps(ObjectTokens([((1,), (2,))]), Places((16, 16), joint=False))
                 total = sum((layer.maps.square().sum() for layer in maps), torch.zeros(()))
                 # The backward inside the block: it runs the observed layers again while the hooks are in place.
                 gradients.append(torch.autograd.grad(total, sample)[0])
@@ -85,7 +90,7 @@ def test_gradient_checkpointing_does_not_record_twice(random_pipeline: StableDif
 
 
 def test_decoder_layers_are_the_two_coarsest_levels(random_pipeline: StableDiffusionPipeline) -> None:
-    levels = decoder_layers(random_pipeline.unet).levels
+    levels = layers_of(random_pipeline.unet).levels
     assert list(levels) == ["coarse", "mid"]
     assert all(name.startswith("up_blocks.0.") for name in levels["coarse"])
     assert all(name.startswith("up_blocks.1.") for name in levels["mid"])
@@ -94,7 +99,7 @@ def test_decoder_layers_are_the_two_coarsest_levels(random_pipeline: StableDiffu
 def test_layers_of_stable_diffusion_are_the_papers() -> None:
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)
-    assert decoder_layers(unet).levels == {
+    assert layers_of(unet).levels == {
         level: tuple(f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn2" for i in range(3))
         for level, block in (("coarse", 1), ("mid", 2))
     }
@@ -111,7 +116,7 @@ def test_layers_of_sdxl_are_sampled_as_in_the_paper() -> None:
             cross_attention_dim=64,
         )
     first, *others = (f"up_blocks.0.attentions.1.transformer_blocks.{i}.attn2" for i in (1, 2, 3))
-    assert decoder_layers(unet).levels == {"coarse": (first,), "mid": tuple(others)}
+    assert layers_of(unet).levels == {"coarse": (first,), "mid": tuple(others)}
 
 
 def _distilled_sdxl(down: list[int], up: list[Any]) -> UNet2DConditionModel:
@@ -170,15 +175,19 @@ def test_layers_of_distilled_models(
 ) -> None:
     with torch.device("meta"):
         unet = make()
-    found = decoder_layers(unet)
+    found = layers_of(unet)
     for level, wanted in (("coarse", coarse), ("mid", mid)):
         assert found.levels[level] == tuple(f"up_blocks.{place}.transformer_blocks.{i}.attn2" for place, i in wanted)
     assert all(find_layer(unet, name).is_cross_attention for _, name in found)
 
 
 def test_a_denoiser_without_cross_attention_is_refused() -> None:
-    with pytest.raises(UnsupportedPipelineError, match="no cross-attention layers"):
-        decoder_layers(nn.Linear(1, 1))
+    with pytest.raises(UnsupportedPipelineError, match="has no layers called nowhere in which pixels attend to text"):
+        default_layers(nn.Linear(1, 1), ModelFacts("Linear", "none", "nowhere"))
+    with pytest.raises(
+        UnsupportedPipelineError, match="nothing is known of the denoiser Linear, and it has no attention layers"
+    ):
+        facts_of(nn.Linear(1, 1))
 
 
 def test_wrong_layer_names_are_refused(random_pipeline: StableDiffusionPipeline) -> None:
@@ -203,7 +212,7 @@ def test_a_grid_that_does_not_fit_is_refused() -> None:
 
 
 def test_object_maps_are_float32_in_half_precision() -> None:
-    query, key = torch.randn(1, 16, 8).half(), torch.randn(1, 5, 8).half()
-    maps = object_maps(query, key, heads=2, tokens=ObjectTokens([((0,), (1, 2))]))
+    seen = Seen(torch.randn(1, 2, 16, 4).half(), torch.randn(1, 2, 5, 4).half())
+    maps = object_maps(seen, ObjectTokens([((0,), (1, 2))]), Places((4, 4), joint=False))
     assert maps.dtype == torch.float32
     assert maps.shape == (1, 2, 16)

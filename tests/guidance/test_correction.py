@@ -41,7 +41,7 @@ def test_every_parametrisation_moves_x0_by_the_same(kind: str, output: torch.Ten
 def test_relative_strength_means_the_same_everywhere(kind: str, factor: float) -> None:
     """||delta_eps|| is the given fraction of what classifier-free guidance adds, whatever space the two are predicted in."""
     difference = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    output = relative_correction(GRADIENT, norms(GRADIENT), 0.5, kind, X0 + factor * difference, X0, guidance_scale=7.5)
+    output = relative_correction(GRADIENT, norms(GRADIENT), 0.5, kind, X0 + 7.5 * factor * difference, X0)
     in_epsilon = output / factor
     assert torch.allclose(norms(in_epsilon), 0.5 * 7.5 * norms(difference), rtol=1e-4)
     assert torch.nn.functional.cosine_similarity(in_epsilon.flatten(1), GRADIENT.flatten(1)).min() > 0.9999
@@ -83,13 +83,19 @@ def test_signal_rate_needs_a_noise_table() -> None:
         signal_rate(object(), 3)
 
 
+def test_packed_latents_have_their_channels_last() -> None:
+    packed, added = (each.flatten(2).transpose(1, 2) for each in (NOISE, GRADIENT))
+    found = rescaled(added, packed, channels=2)
+    torch.testing.assert_close(found, rescaled(GRADIENT, NOISE).flatten(2).transpose(1, 2))
+
+
 @pytest.mark.parametrize("scale", [1.0, 7.5])
 def test_a_rescaled_correction_keeps_mean_and_deviation_of_every_channel(scale: float) -> None:
     combined = NOISE + scale * (X0 - NOISE)
-    added = combined + rescaled(3 * GRADIENT + 1, X0, NOISE, scale)
+    added = combined + rescaled(3 * GRADIENT + 1, combined)
     torch.testing.assert_close(added.mean(dim=(2, 3)), combined.mean(dim=(2, 3)))
     torch.testing.assert_close(added.std(dim=(2, 3)), combined.std(dim=(2, 3)))
     assert (added - combined).norm() > GRADIENT.norm()
     # Nothing stays nothing, to the last bit, also beside other images, and for a prediction without any detail.
-    assert not rescaled(torch.zeros_like(X0), X0, NOISE, scale).any()
-    assert not rescaled(torch.zeros_like(X0), torch.ones_like(X0), None).any()
+    assert not rescaled(torch.zeros_like(X0), combined).any()
+    assert not rescaled(torch.zeros_like(X0), torch.ones_like(X0)).any()

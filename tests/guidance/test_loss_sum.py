@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from conftest import layers_of
 from diffusers import StableDiffusionPipeline
 from torch.nn import functional
 
@@ -16,12 +17,11 @@ from spatialguide import SpatialGuide
 from spatialguide.config import GuidanceConfig, TermConfig
 from spatialguide.contracts import LossTerm
 from spatialguide.errors import ConfigError, MissingTermWarning, UnknownPluginError
-from spatialguide.guidance.attention import AttentionObserver, Binding
-from spatialguide.guidance.layers import decoder_layers
+from spatialguide.guidance.attention import AttentionObserver, Binding, Places
 from spatialguide.guidance.losses import Term, make_terms, unmet
 from spatialguide.guidance.scene_batch import SceneBatch
 from spatialguide.guidance.statistics import LayerMaps, object_statistics
-from spatialguide.guidance.step import DenoiserCall, Scores, correct, score
+from spatialguide.guidance.step import Prediction, Scores, correct, gradient, score
 from spatialguide.guidance.tokens import Encoding, bind
 from spatialguide.guidance.trace import ImageStep, StepRecord
 from spatialguide.registry import Registry, default_registry
@@ -69,9 +69,9 @@ def look(
     map_size: int | None = None,
 ) -> Looked:
     batch = SceneBatch.of(scenes, bindings, len(sample) // len(scenes), terms)
-    with AttentionObserver(unet, decoder_layers(unet)) as observer:
+    with AttentionObserver(unet, layers_of(unet)) as observer:
         unet(sample, 500, text)
-    maps = observer.maps(batch.tokens, (sample.shape[-2], sample.shape[-1]))
+    maps = observer.maps(batch.tokens, Places((sample.shape[-2], sample.shape[-1]), joint=False))
     config = GuidanceConfig(map_size=map_size)
     return Looked(batch, maps, score(maps, batch, config, ranked=True, watched=True))
 
@@ -218,8 +218,9 @@ def test_an_image_without_a_finite_loss_leaves_the_others_of_its_structure(rando
     scores = look(random_pipeline.unet, terms, FOUR, FOUR_TOKENS, sample, noise(1, 4, 77, 32)).scores
     # The first and the last are of one structure, and the second row of their call is the last.
     assert scores.loss.isfinite().tolist() == [True, True, True, False]
-    call = DenoiserCall(sample, noise(2, 4, 4, 16, 16), noise(3, 4, 4, 16, 16), 7.5, "epsilon", 0.5, half=False)
-    delta, size = correct(scores, scores.needed, call, GuidanceConfig())
+    direction = gradient(scores.loss, scores.needed, [sample], half=False)
+    prediction = Prediction(noise(2, 4, 4, 16, 16), noise(3, 4, 4, 16, 16), "epsilon", 0.5, channels=1)
+    delta, size = correct(direction, scores.loss, scores.needed, prediction, GuidanceConfig())
     assert size.finite.tolist() == [True, True, True, False]
     assert delta.isfinite().all()
     # The third has nothing to guide.

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_pipeline, make_sdxl
+from conftest import layers_of, make_pipeline, make_sdxl
 from torch.nn import functional
 
 from spatialguide import SpatialGuide
-from spatialguide.guidance.attention import AttentionObserver
-from spatialguide.guidance.layers import decoder_layers
+from spatialguide.guidance.attention import AttentionObserver, Places
 from spatialguide.guidance.scene_batch import SceneBatch
 from spatialguide.guidance.step import score
 from spatialguide.guidance.tokens import Encoding, bind
@@ -65,7 +64,7 @@ def plain_loss(probabilities: dict[str, list[torch.Tensor]], heads: int, tokens:
 
 
 def test_sdxl_has_presence_at_one_layer_and_balance_at_two(tokenizer: Any) -> None:
-    levels = decoder_layers(make_sdxl(tokenizer).unet).levels
+    levels = layers_of(make_sdxl(tokenizer).unet).levels
     assert [len(levels["coarse"]), len(levels["mid"])] == [1, 2]
     numbers = [int(name.split(".")[5]) for name in (*levels["coarse"], *levels["mid"])]
     assert numbers == [1, 2, 3]
@@ -75,7 +74,7 @@ def test_sdxl_has_presence_at_one_layer_and_balance_at_two(tokenizer: Any) -> No
 @pytest.mark.parametrize("kind", ["sd", "sdxl"])
 def test_loss_and_gradient_are_the_papers(tokenizer: Any, kind: str, predicate: str) -> None:
     pipeline = make_pipeline(tokenizer) if kind == "sd" else make_sdxl(tokenizer)
-    unet, layers = pipeline.unet, decoder_layers(pipeline.unet)
+    unet, layers = pipeline.unet, layers_of(pipeline.unet)
     scene = SCENE.model_copy(update={"relations": (SCENE.relations[0].model_copy(update={"predicate": predicate}),)})
     tokens = bind(scene, [Encoding(tokenizer)])
     generator = torch.Generator().manual_seed(0)
@@ -98,7 +97,9 @@ def test_loss_and_gradient_are_the_papers(tokenizer: Any, kind: str, predicate: 
     with AttentionObserver(unet, layers) as observer:
         unet(ours, 500, text[1:], added_cond_kwargs=conditional)
     batch = SceneBatch.of([guide.plan(scene)], [tokens], 1, guide.terms)
-    scores = score(observer.maps(batch.tokens, (16, 16)), batch, guide.config.guidance, ranked=False, watched=False)
+    scores = score(
+        observer.maps(batch.tokens, Places((16, 16), joint=False)), batch, guide.config.guidance, ranked=False, watched=False
+    )
     (found,) = torch.autograd.grad(scores.loss.sum(), ours)
     assert scores.loss.item() == pytest.approx(loss.item(), rel=1e-6)
     assert float((found - gradient).norm() / gradient.norm()) < 1e-5

@@ -82,12 +82,14 @@ def change(pipeline: StableDiffusionPipeline, name: str, mode: str) -> torch.Ten
         with torch.no_grad():
             parts = pipeline.unet(seen.repeat(2, 1, 1, 1), at, encoder_hidden_states=text, return_dict=False)[0]
         unconditional, conditional = parts.chunk(2)
-        return unconditional + 5.0 * (conditional - unconditional)
+        return scheduler.step(unconditional + 5.0 * (conditional - unconditional))
 
+    scheduler.step = lambda prediction: prediction
     plain = combined()
     with guide.attach(pipeline, PROMPT, scene=SCENE) as trace:
         guided = combined()
     assert len(trace.steps) == 1
+    del scheduler.step
     before, after = (predicted_x0(scheduler, output, at, sample) for output in (plain, guided))
     return after - before
 
@@ -122,6 +124,8 @@ def test_wrong_names_and_options_are_named(random_pipeline: StableDiffusionPipel
         make_scheduler("Eular", current, {})
     with pytest.raises(ConfigError, match="EulerDiscreteScheduler has no option 'karras'"):
         make_scheduler("EulerDiscrete", current, {"karras": True})
+    with pytest.raises(ConfigError, match="DDIMScheduler cannot be built with these options: number of steps"):
+        make_scheduler("DDIM", current, {"num_train_timesteps": -5})
 
 
 def test_a_picture_says_what_its_scheduler_was() -> None:

@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_pixart, make_sd3
-from diffusers import PixArtSigmaPipeline, StableDiffusion3ControlNetPipeline, StableDiffusion3Img2ImgPipeline
+from conftest import layers_of, make_pixart, make_sd3
+from diffusers import (
+    PixArtSigmaPipeline,
+    SD3Transformer2DModel,
+    StableDiffusion3ControlNetPipeline,
+    StableDiffusion3Img2ImgPipeline,
+)
 from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 from PIL import Image
 from torch import Tensor
@@ -18,11 +23,10 @@ from transformers import CLIPTokenizer
 
 from spatialguide import SpatialGuide
 from spatialguide.contracts import Layers
-from spatialguide.errors import BindingError, ObjectWarning, UnsupportedPipelineError
-from spatialguide.guidance.attention import AttentionObserver, ObjectTokens
+from spatialguide.errors import BindingError, ObjectWarning
+from spatialguide.guidance.attention import AttentionObserver, ObjectTokens, Places, find_layer
 from spatialguide.guidance.correction import paper_correction, signal_rate
-from spatialguide.guidance.layers import default_layers, find_layer, transformer_layers
-from spatialguide.guidance.tokens import bind, encodings
+from spatialguide.guidance.tokens import bind, shared
 from spatialguide.scenes.records import scene_from_triples
 
 PROMPT = "a cat to the left of a dog"
@@ -60,7 +64,7 @@ def check(pipeline: Any, guided_steps: int = STEPS, **call: Any) -> None:
     assert not torch.equal(plain, guided)
     assert torch.equal(plain, latents_of(pipeline, **call))
     if "prompt_embeds" not in call:
-        with guide().attach(pipeline, guidance_scale=call.get("guidance_scale")):
+        with guide().attach(pipeline):
             read = latents_of(pipeline, **call)
         assert torch.allclose(guided, read, atol=1e-3)
     with guide(strength=0).attach(pipeline, PROMPT, scene=SCENE):
@@ -152,7 +156,7 @@ def test_images_of_a_batch_are_what_they_are_alone(tokenizer: CLIPTokenizer, kin
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         sides = {"height": 32, "width": 32} if kind == "sd3" else {"height": 64, "width": 64, "use_resolution_binning": False}
         usual = {"num_images_per_prompt": 2, "num_inference_steps": 2, "output_type": "latent", "max_sequence_length": 20}
-        with guide().attach(pipeline, prompts, scene=scenes, guidance_scale=4.5):
+        with guide().attach(pipeline, prompts, scene=scenes):
             return pipeline(prompts, generator=generators, guidance_scale=4.5, **usual, **sides).images
 
     together = drawn([PROMPT, other], scenes, range(4))
@@ -165,10 +169,10 @@ def test_equal_seeds_without_classifier_free_guidance_are_no_pair_of_parts() -> 
     pipeline, other = make_pixart(), "a bus above a bird"
     scenes = [SCENE, scene_from_triples(other, [("bus", "above", "bird")])]
     usual = {"height": 64, "width": 64, "use_resolution_binning": False, "max_sequence_length": 20, "output_type": "latent"}
-    for images, scale in ((1, None), (1, 1.0), (2, 1.0)):
+    for images in (1, 2):
         seeds = list(range(images)) * 2
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        with guide().attach(pipeline, [PROMPT, other], scene=scenes, guidance_scale=scale) as trace:
+        with guide().attach(pipeline, [PROMPT, other], scene=scenes) as trace:
             pipeline(
                 [PROMPT, other],
                 guidance_scale=1.0,
@@ -221,7 +225,7 @@ def test_cross_attention_maps_leave_out_the_padding() -> None:
     with AttentionObserver(transformer, Layers({"coarse": (name,)})) as observer:
         added = {"resolution": None, "aspect_ratio": None}
         transformer(torch.randn(1, 4, 8, 12), torch.randn(1, 20, 32), torch.tensor([3]), added, encoder_attention_mask=mask)
-    (found,) = observer.maps(ObjectTokens([((1,), (7, 8))] * 1), (8, 12))
+    (found,) = observer.maps(ObjectTokens([((1,), (7, 8))] * 1), Places((8, 12), joint=False))
     query = layer.to_q(seen["x"]).unflatten(-1, (2, 12)).transpose(1, 2)
     key = layer.to_k(seen["text"]).unflatten(-1, (2, 12)).transpose(1, 2)
     scores = (query @ key.transpose(-1, -2) / math.sqrt(12))[..., :9]
@@ -242,7 +246,7 @@ def test_joint_attention_maps_share_the_softmax_with_the_pixels(tokenizer: CLIPT
     )
     with AttentionObserver(transformer, Layers({"coarse": (name,)})) as observer:
         transformer(torch.randn(2, 4, 6, 10), torch.randn(2, 20, 32), torch.randn(2, 32), torch.tensor([3.0, 3.0]))
-    (found,) = observer.maps(ObjectTokens([((1,), (7, 8))] * 2), (6, 10))
+    (found,) = observer.maps(ObjectTokens([((1,), (7, 8))] * 2), Places((6, 10), text=(60, 60)))
 
     def heads(states: Tensor, norm: Any) -> Tensor:
         states = states.unflatten(-1, (2, 8)).transpose(1, 2)
@@ -257,57 +261,21 @@ def test_joint_attention_maps_share_the_softmax_with_the_pixels(tokenizer: CLIPT
     assert torch.allclose(found.maps.flatten(2), wanted, atol=1e-6)
 
 
-def test_pixarts_variance_is_left_alone() -> None:
-    pipeline = make_pixart()
-    outputs: list[Tensor] = []
-
-    def record(module: Any, args: Any, output: Any) -> None:
-        if output[0].shape[0] == 2:
-            outputs.append(output[0])
-
-    for attached in (False, True):
-        if attached:
-            with guide().attach(pipeline, PROMPT, scene=SCENE):
-                handle = pipeline.transformer.register_forward_hook(record)
-                latents_of(pipeline, num_inference_steps=2)
-        else:
-            handle = pipeline.transformer.register_forward_hook(record)
-            latents_of(pipeline, num_inference_steps=2)
-        handle.remove()
-    first, guided = outputs[0], outputs[2]
-    assert first.shape[1] == 8
-    assert torch.allclose(guided[:, 4:], first[:, 4:], atol=1e-5)
-    change = (guided - first)[:, :4]
-    assert change.abs().max() > 1e-3
-    assert torch.allclose(change[0], change[1], atol=1e-5)
-
-
-def test_pixarts_guidance_scale_is_the_calls_usual_one_or_the_one_given() -> None:
-    pipeline = make_pixart()
-
-    def norm(**attach: Any) -> float:
-        with guide(rescale=False).attach(pipeline, PROMPT, scene=SCENE, **attach) as trace:
-            latents_of(pipeline)
-        return trace.steps[0].images[0].correction_norm
-
-    assert norm(guidance_scale=9.0) == pytest.approx(2 * norm(), rel=1e-4)
-
-
 def test_words_are_found_behind_both_encoders(tokenizer: CLIPTokenizer) -> None:
-    assert bind(SCENE, encodings(make_sd3(tokenizer))) == ((2, 77 + 1), (8, 77 + 7))
-    assert bind(SCENE, encodings(make_sd3(tokenizer, t5=False))) == ((2,), (8,))
+    assert bind(SCENE, shared(make_sd3(tokenizer), {})) == ((2, 77 + 1), (8, 77 + 7))
+    assert bind(SCENE, shared(make_sd3(tokenizer, t5=False), {})) == ((2,), (8,))
     long = "a cat " + "to the left of " * 20 + "a dog"
     scene = scene_from_triples(long, [("cat", "left_of", "dog")])
     pipeline = make_sd3(tokenizer)
     pipeline.tokenizer_3.model_max_length = 256
-    assert bind(scene, encodings(pipeline))[1] == (77 + 83,)
+    assert bind(scene, shared(pipeline, {}))[1] == (77 + 83,)
 
 
 @pytest.mark.parametrize("prompt", ["  A CAT to the left of a Dog ", "İ a CAT to the left of a dog"])
 def test_pixart_reads_the_prompt_in_lower_case(prompt: str) -> None:
     pipeline = make_pixart()
     scene = scene_from_triples(prompt, [("cat", "left_of", "dog")])
-    (stretch,) = encodings(pipeline)
+    (stretch,) = shared(pipeline, {})
     ids = pipeline.tokenizer(prompt.lower().strip())["input_ids"]
     words = [[pipeline.tokenizer.convert_ids_to_tokens(ids[p]) for p in positions] for positions in bind(scene, [stretch])]
     assert words == [["\u2581cat"], ["\u2581dog"]]
@@ -339,10 +307,10 @@ def test_an_object_past_the_pipelines_own_limit_is_named() -> None:
 
 
 def test_three_layers_of_the_first_half_are_observed() -> None:
-    layers = default_layers(make_pixart(blocks=12).transformer)
+    layers = layers_of(make_pixart(blocks=12).transformer)
     three = tuple(f"transformer_blocks.{number}.attn2" for number in (4, 5, 6))
     assert layers.levels == {"coarse": three, "mid": three}
-    assert transformer_layers(make_pixart(blocks=1).transformer).levels["mid"] == ("transformer_blocks.0.attn2",)
+    assert layers_of(make_pixart(blocks=1).transformer).levels["mid"] == ("transformer_blocks.0.attn2",)
 
 
 def test_flow_matching_moves_x0_as_epsilon_does(tokenizer: CLIPTokenizer) -> None:
@@ -356,16 +324,10 @@ def test_flow_matching_moves_x0_as_epsilon_does(tokenizer: CLIPTokenizer) -> Non
     assert torch.allclose(-sigma * paper_correction(gradient, 10.0, "flow_prediction", alpha), epsilon)
 
 
-def test_other_transformers_are_refused_with_what_works() -> None:
-    class FluxPipeline:
-        transformer = torch.nn.Linear(1, 1)
-        scheduler = object()
-
-    with (
-        pytest.raises(UnsupportedPipelineError, match="only PixArt's and Stable Diffusion 3's"),
-        guide().attach(FluxPipeline(), PROMPT, scene=SCENE),
-    ):
-        pass
+def test_stable_diffusion_3_is_looked_at_where_its_layout_arises(tokenizer: CLIPTokenizer) -> None:
+    with torch.device("meta"):
+        transformer = SD3Transformer2DModel.from_config(make_sd3(tokenizer).transformer.config, num_layers=24)
+    assert layers_of(transformer).levels["mid"] == tuple(f"transformer_blocks.{number}.attn" for number in (4, 6, 8))
 
 
 @pytest.mark.parametrize("backend", ["pixart_alpha", "pixart_sigma", "sd3"])

@@ -10,7 +10,7 @@ from spatialguide.pictures.diagram import MOST_OBJECTS, grid_table, scene_svg
 from spatialguide.registry import Registry
 from spatialguide.scenes.layout import grid
 from spatialguide.scenes.planned import plan
-from spatialguide.scenes.scene import Scene
+from spatialguide.scenes.scene import Relation, Scene, SceneObject, Span
 
 
 def cells(registry: Registry, prompt: str) -> dict[str, tuple[int, int]]:
@@ -94,3 +94,23 @@ def test_the_svg_is_sound_and_names_everything(registry: Registry, prompt: str, 
 
 def test_the_svg_of_an_empty_scene(registry: Registry) -> None:
     assert scene_svg(Scene(prompt="nothing")).startswith("<svg")
+
+
+@pytest.mark.parametrize("place", [False, True], ids=["relation", "place"])
+def test_names_of_relations_are_text(place: bool) -> None:
+    """A plugin chooses them, and displaCy does not escape its labels."""
+    name = "</text><img src=x onerror=alert(1)>&amp;"
+    objects = (
+        SceneObject(text="cat", head="cat", span=Span(0, 3), phrase=Span(0, 3)),
+        SceneObject(text="dog", head="dog", span=Span(4, 7), phrase=Span(4, 7)),
+    )
+    edge = Relation(subject=0, objects=() if place else (1,), predicate=f"{name}:{name}" if place else name)
+    markup = scene_svg(Scene(prompt="cat dog", objects=objects, relations=(edge,)))
+    assert "<img" not in markup
+    labels = [node.text for node in ElementTree.fromstring(markup).iter() if node.tag.endswith("textPath")]
+    assert labels == [name]
+
+
+def test_the_svg_can_be_scaled(registry: Registry) -> None:
+    svg = ElementTree.fromstring(scene_svg(SpatialGuide(registry=registry).parse("a cat left of a dog")))
+    assert svg.attrib["viewBox"] == f"0 0 {svg.attrib['width']} {svg.attrib['height']}"

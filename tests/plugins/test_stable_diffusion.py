@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_pipeline, make_sdxl, make_vae
+from conftest import layers_of, make_pipeline, make_sdxl, make_vae
 from diffusers.utils import convert_state_dict_to_diffusers
 from original_format import save_original
 
@@ -49,7 +49,7 @@ def test_a_folder_is_loaded_and_guided(folders: dict[str, Path], backend: str, k
 
 def test_both_text_encoders_of_sdxl_are_bound(folders: dict[str, Path]) -> None:
     guide = guide_of("sdxl", folders["sdxl"])
-    layers = guide.backend.layers(guide.pipeline)
+    layers = layers_of(guide.pipeline.unet)
     names = [f"up_blocks.0.attentions.1.transformer_blocks.{n}.attn2" for n in (1, 2, 3)]
     assert [*layers.levels["coarse"], *layers.levels["mid"]] == names
 

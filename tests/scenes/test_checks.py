@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from spatialguide.errors import ContradictionError, SceneError, UnknownPluginError
+from spatialguide.errors import ContradictionError, SceneError, UnguidedWarning, UnknownPluginError
+from spatialguide.guide import SpatialGuide
 from spatialguide.testing import planned
 
 PROMPT = "a cat, a dog, a bus"
@@ -62,3 +63,25 @@ def test_unknown_predicate_names_the_nearest() -> None:
 def test_wrong_number_of_grounds() -> None:
     with pytest.raises(SceneError, match="takes 1 grounds, not 2"):
         planned(PROMPT, [("cat", "left_of", ["dog", "bus"])])
+
+
+CONTRADICTION = "a cat left of a dog. the dog left of the cat. the dog above a bus."
+
+
+def test_in_prose_what_contradicts_is_left_out_and_named() -> None:
+    scene = SpatialGuide().parse(CONTRADICTION)
+    assert [relation.predicate for relation in scene.relations] == ["left_of", "above"]
+    assert "'dog left_of cat' (it contradicts what was said before)" in scene.ignored
+    with pytest.warns(UnguidedWarning, match="it contradicts what was said before"):
+        SpatialGuide(backend="tiny", steps=1)(CONTRADICTION)
+
+
+def test_strict_prose_and_short_prompts_must_hold_together() -> None:
+    with pytest.raises(ContradictionError):
+        SpatialGuide(strict=True).parse(CONTRADICTION)
+    with pytest.raises(ContradictionError):
+        SpatialGuide().parse("a cat left of a dog and the dog left of the cat")
+
+
+def test_in_prose_a_phrase_without_a_plugin_is_no_error() -> None:
+    assert SpatialGuide().parse("A shop stands across from a bank. It rains. Nobody is there.").relations == ()

@@ -128,3 +128,31 @@ def test_a_name_is_not_looked_up_inside_a_tag() -> None:
     assert [item.span.start for item in scene.objects] == [prompt.rindex("cat"), prompt.index("<cat-toy>")]
     with pytest.raises(SceneError, match="'pets' does not occur"):
         from_record({"prompt": "<lora:pets:0.8> a cat", "relations": [["pets", "left_of", "cat"]]})
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"prompt": "a dog", "objects": [{"text": " ", "span": [2, 5]}]}, "scene: 'objects.0.text'"),
+        ({"prompt": "a dog", "objects": [{"text": "\x1c", "span": [2, 5]}]}, "'objects.0.text': a name must not be blank"),
+        ({"prompt": "a dog", "relations": [["", "left_of", "dog"]]}, "a name must not be blank"),
+        ({"prompt": "a dog", "objects": [{"text": "dog", "count": 10**9}]}, "scene: 'objects.0.count'"),
+        ({"prompt": "a dog", "objects": [{"text": "dog", "count": True}]}, "scene: 'objects.0.count'"),
+        ({"prompt": "x" * 120_000, "relations": []}, "scene: 'prompt'"),
+        ({"prompt": "x" * 120_000, "relations": [{"subject": 0, "predicate": "left_of"}]}, "scene: 'prompt'"),
+    ],
+)
+def test_scenes_have_bounds(record: Any, message: str) -> None:
+    with pytest.raises(SceneError, match=message) as error:
+        from_record(record)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "[" * 3000, "prompt: a dog\nprompt: a cat", "!!python/name:os.system"])
+def test_scene_files_are_read_within_limits(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "scene.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SceneError, match="neither JSON nor YAML"):
+        load_scene(path)
+    with pytest.raises(SceneError, match="larger than"):
+        load_scene("/dev/zero")

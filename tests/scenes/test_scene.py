@@ -4,6 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from spatialguide.errors import SceneError
+from spatialguide.registry import default_registry
+from spatialguide.scenes.planned import plan
 from spatialguide.scenes.records import scene_from_triples
 from spatialguide.scenes.scene import Relation, Scene, SceneObject, Span
 
@@ -59,3 +61,12 @@ def test_relations_must_name_objects_of_the_scene() -> None:
 def test_scene_survives_json() -> None:
     scene = scene_from_triples("a cat above a dog", [("cat", "above", "dog")])
     assert Scene.model_validate_json(scene.model_dump_json()) == scene
+
+
+def test_too_many_relations_are_refused() -> None:
+    names = [f"thing{number}" for number in range(66)]
+    triples = [(names[0], "left_of", name) for name in names[1:]]
+    scene = scene_from_triples(" ".join(names), triples)
+    with pytest.raises(SceneError, match="65 relations, and at most 64 are planned"):
+        plan(scene, default_registry().relations())
+    plan(scene_from_triples(" ".join(names), triples[:64]), default_registry().relations())

@@ -24,7 +24,8 @@ from PIL import Image
 from spatialguide import SpatialGuide
 from spatialguide.config import load_config, make_config
 from spatialguide.errors import PromptError, SpatialGuideError
-from spatialguide.web.page import Limits, Reading, StoppedError, Studio, Wish, relation_lines, serve
+from spatialguide.web.server import serve
+from spatialguide.web.studio import Limits, Reading, StoppedError, Studio, Wish, relation_lines
 
 PROMPT = "a cat to the left of a dog"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -200,6 +201,36 @@ def test_a_stopped_drawing_ends_at_its_next_step_and_the_next_one_is_as_ever(stu
     assert studio.draw(wish).guided.images[0].tobytes() == whole.guided.images[0].tobytes()
 
 
+@pytest.mark.parametrize("begun", ["loading the model", "drawing unguided"], ids=["unguided", "guided"])
+def test_a_drawing_stops_within_a_step_too(studio: Studio, begun: str) -> None:
+    wish = Wish(PROMPT, preset="short", seed=4)
+    whole = studio.draw(wish)
+    said: list[tuple[str, int, int]] = []
+    asked = 0
+
+    def stopped() -> bool:
+        nonlocal asked
+        asked += said[-1][0] == begun and said[-1][1] == said[-1][2]
+        return asked > 100
+
+    with pytest.raises(StoppedError, match="stopped"):
+        studio.draw(wish, lambda *what: said.append(what), stopped)
+    assert (said[-1][0], asked) == (begun, 101)
+    assert studio.draw(wish).guided.images[0].tobytes() == whole.guided.images[0].tobytes()
+
+
+def test_the_largest_side_follows_the_model() -> None:
+    usual = SpatialGuide().backend.generation.width
+    assert usual is not None
+    assert Studio().config(Wish(PROMPT, side=usual * 3 // 2)).width == usual * 3 // 2
+    with pytest.raises(SpatialGuideError, match=rf"pixels are over this page's limit of {usual * 3 // 2} for this model"):
+        Studio().config(Wish(PROMPT, side=usual * 2))
+    mine = Studio(make_config(backend="sdxl"), "mine")
+    assert mine.config(Wish(PROMPT, side=1536, preset="mine", backend="sdxl")).width == 1536
+    with pytest.raises(SpatialGuideError, match="limit of 256"):
+        Studio(limits=Limits(side=256)).config(Wish(PROMPT, side=512))
+
+
 def test_a_drawing_that_takes_too_long_is_ended() -> None:
     said: list[str] = []
     with pytest.raises(StoppedError, match="over 0 seconds, this page's limit: ask for fewer steps"):
@@ -315,7 +346,7 @@ def page(address: str, browser: Any) -> Iterator[Any]:
     found.on("pageerror", lambda error: faults.append(str(error)))
     found.on("request", lambda request: outside.append(request.url) if _leaves(request.url, address) else None)
     found.goto(address)
-    found.wait_for_selector("#prompt textarea", timeout=60_000)
+    found.wait_for_selector("#more button", timeout=60_000)
     yield found
     found.close()
     assert faults == []
@@ -336,6 +367,7 @@ def test_type_generate_and_see_both_images(page: Any) -> None:
         picture = page.wait_for_selector(f"#{name} img", timeout=120_000)
         assert picture.get_attribute("alt") == f"{name}: {PROMPT}"
         assert picture.evaluate("image => image.naturalWidth") == 384
+        assert page.inner_text(f"#{name} figcaption").startswith(f"{name}, seed 0: {PROMPT}")
     link = page.get_attribute("#guided a[download]", "href")
     with Image.open(io.BytesIO(base64.b64decode(link.partition(",")[2]))) as saved:
         assert json.loads(saved.info["spatialguide"])["prompt"] == PROMPT
@@ -426,10 +458,78 @@ def test_keyboard_only(page: Any) -> None:
     assert _tab_to(page, "#sheet a[download='maps.gif']") != []
 
 
+def _unfold(page: Any, wanted: str) -> None:
+    page.click(f"{wanted} button.label-wrap")
+
+
+@in_browser
+def test_one_drawing_at_a_time_and_what_is_old_is_dim(page: Any) -> None:
+    page.fill("#prompt textarea", PROMPT)
+    page.wait_for_selector("#understood svg")
+    page.click("#draw")
+    page.wait_for_selector("#guided img", timeout=120_000)
+    page.wait_for_selector("#draw:enabled:has-text('Draw')")
+    assert page.query_selector("#pictures.old") is None
+    page.fill("#prompt textarea", "a dog above a cat")
+    page.wait_for_selector("#pictures.old")
+    page.fill("#prompt textarea", PROMPT)
+    page.wait_for_selector("#pictures:not(.old)")
+    _unfold(page, "#advanced")
+    page.fill("#steps input", "100")
+    page.press("#prompt textarea", "Shift+Enter")
+    page.wait_for_selector("#draw:disabled:has-text('Drawing ...')")
+    page.wait_for_selector("#pictures.old")
+    page.press("#prompt textarea", "Shift+Enter")
+    page.wait_for_selector("text=Still drawing: wait for it, or press Stop.")
+    page.click("#stop")
+    page.wait_for_selector("#draw:enabled")
+    # What cannot be drawn leaves nothing of before beside it.
+    page.fill("#prompt textarea", "a cat left of a dog, and the dog left of the cat")
+    page.click("#draw")
+    page.wait_for_selector("#status .fault")
+    page.wait_for_function("document.querySelector('#pictures img') === null")
+    page.wait_for_selector("#draw:enabled")
+
+
+_LUMINANCE = """element => {
+    const light = colour => {
+        const parts = colour.match(/[\\d.]+/g).map(Number), [r, g, b] = parts.slice(0, 3).map(v => v / 255)
+            .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return [0.2126 * r + 0.7152 * g + 0.0722 * b, parts[3] ?? 1];
+    };
+    let behind = element, ground = [1, 0];
+    while (behind && !ground[1]) { ground = light(getComputedStyle(behind).backgroundColor); behind = behind.parentElement }
+    return [light(getComputedStyle(element).color)[0], ground[0]];
+}"""
+
+
+@in_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_can_be_read_in_light_and_dark_at_a_desk_and_on_a_telephone(page: Any, theme: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{page.url}?__theme={theme}")
+    page.fill("#prompt textarea", "a cat to the left of a dog, above a red car", timeout=60_000)
+    page.wait_for_selector("#understood svg")
+    _unfold(page, "#advanced")
+    texts = page.query_selector_all(
+        "#understood p, #understood svg text, [data-testid=block-info] ~ *, #status p, #draw, #stop"
+    )
+    assert len(texts) > 12
+    for element in texts:
+        bright, dark = sorted(element.evaluate(_LUMINANCE), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, element.inner_html()
+    # Nothing is wider than the screen, the scene's graph included.
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    graph = page.query_selector("#understood .scene")
+    assert graph.evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
 @in_browser
 def test_a_drawing_can_be_stopped_by_the_keyboard_and_the_page_goes_on(page: Any) -> None:
     page.fill("#prompt textarea", PROMPT)
     page.wait_for_selector("#understood svg")
+    _unfold(page, "#advanced")
     page.fill("#steps input", "100")
     page.focus("#draw")
     page.keyboard.press("Enter")
@@ -536,7 +636,10 @@ def test_choosing_a_preset_fills_the_controls(page: Any) -> None:
     page.click("#preset input")
     page.click("#preset [role=option]:has-text('paper')")
     page.wait_for_function("document.querySelector('#strength input').value == '1000'")
+    _unfold(page, "#advanced")
     assert page.input_value("#steps input") == "50"
+    # Terms stand with a word of what they do.
+    page.wait_for_selector("#terms label:has-text('alignment: ')")
 
 
 def test_the_configuration_is_yaml(studio: Studio) -> None:

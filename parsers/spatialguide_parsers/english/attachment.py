@@ -7,6 +7,7 @@ A phrase that opens its clause waits for the noun that follows ("to the left of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from spatialguide.contracts import Predicate
 from spatialguide.scenes.scene import Scene
@@ -20,6 +21,8 @@ from spatialguide_parsers.english.phrases import Mark
 from spatialguide_parsers.english.reference import References, is_person
 from spatialguide_parsers.english.words import COLON
 
+#: Prepositions after which a thing is a place of its own: "he runs to a tree beside a house".
+_LANDMARKS = frozenset({"into", "to", "past", "from"})
 _LISTING = frozenset({"and", "noun", "comma"})
 
 
@@ -57,6 +60,8 @@ class Attachment:
     def _step(self, at: int) -> int:
         element, clause = self._elements[at], self._clause
         clause.denied = clause.denied and self._denial_reaches(element)
+        if element.kind in ("verb", "be", "participle"):
+            clause.verb = element.text
         match element.kind:
             case "noun" | "pronoun":
                 return self._noun(at)
@@ -68,6 +73,15 @@ class Attachment:
             case "comma" if element.text == COLON:
                 clause.subject = clause.figure = clause.outer = clause.guests = clause.antecedent = ()
                 clause.opening = True
+            case "correction":
+                self._findings.correct()
+                self._cast.corrects = True
+                self._return_to_subject()
+                clause.guests, clause.opening, clause.denied = (), True, False
+            case "participle" if clause.before == "comma" and self._is_listed():
+                clause.subject = clause.figure = clause.topic
+            case "participle" if clause.before == "noun" and self._kind(at + 1) == "link" and self._rests(element.text):
+                clause.figure = clause.nearest
             case "participle" if self._kind(at + 1) == "noun" and self._acts(clause):
                 clause.figure = clause.subject
             case "comma":
@@ -89,6 +103,9 @@ class Attachment:
             case "relative":
                 clause.outer = clause.outer or clause.subject
                 clause.subject = clause.figure = clause.antecedent = clause.nearest
+            case "worn":
+                for index in clause.nearest:
+                    self._cast.describe(index, element.words)
             case "adjectives":
                 self._describe(at)
             case "not":
@@ -101,7 +118,7 @@ class Attachment:
                 return at + 1
             case "blocked":
                 self._findings.ignore(element, "a way of speaking, not a place beside a thing")
-        clause.before = element.kind
+        clause.before = "into" if element.text in _LANDMARKS else element.kind
         return at + 1
 
     def _denial_reaches(self, element: Element) -> bool:
@@ -115,6 +132,18 @@ class Attachment:
         heads = [{self._cast.head(index) for index in group or ()} for group in (clause.subject, clause.figure)]
         return any(map(is_person, heads[0])) and not any(map(is_person, heads[1]))
 
+    def _is_listed(self) -> bool:
+        """Whether a person and things are listed before a participle: "girl, umbrella, standing in front of a shrine"."""
+        clause = self._clause
+        return any(map(is_person, self._heads(clause.topic))) and not any(map(is_person, self._heads(clause.subject)))
+
+    def _rests(self, participle: str) -> bool:
+        """Whether the last noun, not the subject, is somewhere: "it shows an octopus wrapped around a submarine"."""
+        subject, nearest = self._heads(self._clause.subject), self._heads(self._clause.nearest)
+        if nearest <= v.PARTS:
+            return False
+        return not participle.endswith("ing") or not any(map(is_person, subject)) or any(map(is_person, nearest))
+
     def _stop(self) -> None:
         for element, _ in self._clause.waiting:
             self._findings.ignore(element, "no object that it is about")
@@ -124,13 +153,14 @@ class Attachment:
     def _return_to_subject(self) -> None:
         clause = self._clause
         clause.subject, clause.outer = clause.outer or clause.subject, ()
-        clause.figure = clause.subject
+        clause.lost = clause.lost and not clause.subject
+        clause.figure = None if clause.lost else clause.subject
 
     def _verb(self) -> None:
         if self._clause.before not in ("relative", "inner", "not", "there"):
             opening = self._clause.opening
             self._return_to_subject()
-            self._clause.opening = opening
+            self._clause.opening, self._clause.guests = opening, ()
 
     def _describe(self, at: int) -> None:
         """ "a ball that is red", and "a robot, tall and silver, behind a doll"."""
@@ -153,13 +183,17 @@ class Attachment:
         group = self._group(places, figures=())
         before, clause.before = clause.before, "noun"
         if not group:
-            clause.figure = None if _is_negated(self._elements[at]) else clause.figure
+            thrown = self._places_object(before)
+            unknown = self._elements[at].kind == "pronoun" and not clause.subject and before not in ("preposition", "verb")
+            clause.lost = clause.lost or unknown or thrown
+            clause.figure = None if thrown or unknown or _is_negated(self._elements[at]) else clause.figure
             return end
         clause.nearest_before, clause.nearest = clause.nearest, group
         if clause.waiting:
             for element, grounds in clause.waiting:
                 self._findings.relate(element, _mark(element), group, grounds)
-                clause.anchor = grounds
+                clause.anchor = grounds if self._is_thing(_mark(element), grounds) else ()
+                self._references.settings |= set(grounds) - set(clause.anchor)
                 clause.pair = (*group, *grounds)
             clause.waiting = []
             self._introduce(group)
@@ -172,18 +206,35 @@ class Attachment:
             self._accompany(group, acting=self._kind(end) == "participle")
         elif before == "and" and clause.guests:
             clause.guests = clause.figure = group
-        elif before in ("preposition", "blocked") or (before in ("verb", "participle", "be") and clause.subject):
-            clause.figure = clause.figure or clause.subject
+        elif clause.subject and self._places_object(before):
+            clause.figure = group
+        elif before == "preposition" and not clause.subject and (clause.verb or self._kind(end) == "link"):
+            self._introduce(group)  # "I asked for a frog"
+        elif before in ("preposition", "blocked", "into") or (before in ("verb", "participle", "be") and clause.subject):
+            clause.aside = group if before == "preposition" else ()
+            clause.figure = clause.figure if clause.lost else clause.figure or clause.subject
         else:
-            self._introduce(group, listed=before == "comma" and self._kind(end) in ("comma", "stop"))
+            self._introduce(
+                group,
+                listed=(before == "and" and self._heads(clause.nearest_before) <= v.PARTS)
+                or (before == "comma" and self._kind(end) in ("comma", "stop")),
+            )
         clause.opening = False
         return end
 
+    def _heads(self, group: Group) -> set[str]:
+        return {self._cast.head(index) for index in group}
+
+    def _places_object(self, before: str) -> bool:
+        """Whether a phrase of place is about the object of the last verb: "a girl holds a balloon above a dog"."""
+        finite = before == "verb" or (before == "participle" and self._clause.verb.endswith("ing"))
+        return before == "into" or (finite and self._clause.verb in v.PLACING_OBJECTS)
+
     def _introduce(self, group: Group, listed: bool = False) -> None:
         clause = self._clause
-        heads = {self._cast.head(index) for index in group}
+        heads = self._heads(group)
         if listed and clause.subject and heads <= v.PARTS:
-            return  # "a girl, red eyes, sitting on a scooter"
+            return  # "a girl, red eyes, sitting on a scooter", "a corgi wearing a bow tie and a hat next to a cake"
         clause.subject = clause.figure = group
         clause.outer = ()
         clause.topic = clause.topic or group
@@ -195,7 +246,7 @@ class Attachment:
         clause.host = clause.guests if nested else clause.figure or clause.subject
         clause.guests = group
         clause.resolved = {}
-        heads = {self._cast.head(index) for index in group}
+        heads = self._heads(group)
         carried = not clause.opening and any(self._cast.head(index) in v.PEOPLE for index in clause.host)
         clause.figure = clause.host if not acting and (carried or heads <= v.PARTS) else group
 
@@ -239,6 +290,8 @@ class Attachment:
                 self._findings.reciprocate(element, mark, figures)
             return end
         grounds = self._grounds(places, mark, figures, waits)
+        if mark.elsewhere and not grounds:
+            mark = replace(mark, kind="place", predicate=mark.elsewhere)  # "a bird on top"
         if not grounds and len(figures) > 1 and self._by_pronoun(places, mark):
             grounds, figures = figures[:-1], figures[-1:]
         if not places and not grounds and len(figures) > 1 and self._findings.is_mutual(mark):
@@ -252,21 +305,27 @@ class Attachment:
             self._deny(element)
             for phrase in shared:  # "above but not left of a dog"
                 self._findings.relate(phrase, _mark(phrase), clause.subject, grounds)
-        elif clause.figure is None and clause.subject and places and not self._by_pronoun(places, mark):
+        elif clause.figure is None and not clause.lost and clause.subject and places and not self._by_pronoun(places, mark):
             # "a dog without a collar left of a cat"
             self._findings.relate(element, mark, clause.subject, grounds)
-        elif clause.figure is None:
+        elif clause.figure is None and clause.lost and (grounds or not places):
+            self._findings.ignore(element, "no object that it is about")
+        elif clause.figure is None and not clause.lost:
             self._deny(element)
         elif places and not grounds:
             self._remark_undrawn(element, mark, self._elements[places[0]])
         else:
             for phrase in (*shared, element):
-                self._findings.relate(phrase, _mark(phrase), figures, grounds)
-        clause.pair = tuple(dict.fromkeys((*figures, *grounds))) or clause.pair
+                self._findings.relate(phrase, mark if phrase is element else _mark(phrase), figures, grounds)
+        if not self._is_worn(places):
+            clause.pair = tuple(dict.fromkeys((*figures, *grounds))) or clause.pair
+        clause.placed = clause.placed or mark.kind in ("place", "lone")
         if waits:
             clause.nearest = grounds or clause.nearest
         elif places:
-            self._settle(grounds)
+            self._settle(grounds, mark)
+            if figures == clause.guests and self._is_worn(places):
+                clause.figure = clause.host  # "a girl with a snake around her neck next to a boy"
         return end
 
     def _deny(self, phrase: Element) -> None:
@@ -314,9 +373,17 @@ class Attachment:
         clause = self._clause
         if clause.figure and clause.guests and (self._by_pronoun(places, mark) or self._is_worn(places)):
             return clause.guests
+        if clause.before == "noun" and clause.nearest and self._is_worn(places):
+            return clause.nearest  # "a girl feeds a bird on her hand"
+        if clause.before == "noun" and clause.aside and mark.text in ("in", "inside", "within"):
+            return clause.aside  # "a cat stares at a goldfish inside a bowl"
         if clause.before == "noun" and clause.nearest and mark.text.endswith((" by", " with")) and mark.kind == "relation":
             return clause.nearest  # "a lake surrounded by pines"
-        if mark.kind in ("place", "lone") and clause.nearest and self._findings.is_placed(clause.figure or ()):
+        if (
+            mark.kind in ("place", "lone")
+            and clause.nearest
+            and (clause.placed or self._findings.is_placed(clause.figure or ()))
+        ):
             return clause.nearest
         if mark.together and clause.figure and len(clause.figure) == 1:
             return tuple(dict.fromkeys(clause.mentioned))
@@ -348,14 +415,20 @@ class Attachment:
             unknown = "stands for nothing named before" if ground.kind == "pronoun" else "after it is nothing to draw"
             self._findings.ignore(element, f"'{ground.text}' {unknown}")
 
-    def _settle(self, grounds: Group) -> None:
+    def _settle(self, grounds: Group, mark: Mark) -> None:
         """The ground becomes the figure of a phrase that follows at once, unless it is only the place of everything."""
         clause = self._clause
-        heads = {self._cast.head(index) for index in grounds}
+        heads = self._heads(grounds)
         if grounds:
             clause.nearest = grounds
-        if clause.figure is not None and not heads <= v.PLACES | v.WORN:
+        worn = not heads <= v.CONTAINERS or self._findings.wears(clause.figure or (), grounds)
+        setting = mark.text in ("in", "through") and worn
+        if clause.figure is not None and not setting and not heads <= v.PLACES | v.WORN:
             clause.figure = grounds
+
+    def _is_thing(self, mark: Mark, grounds: Group) -> bool:
+        """Whether what a phrase is beside is a thing, and not the place of everything."""
+        return mark.text != "in" and not self._heads(grounds) <= v.PLACES
 
     def _waits(self, start: int, at: int) -> bool:
         """Whether an opening phrase over elements [start, at) is about a noun that follows it."""
@@ -377,7 +450,7 @@ class Attachment:
             return kinds[1:2] == ["noun"] and (clause_follows or self._findings.is_placed(clause.subject))
         if kinds[:2] == ["with", "noun"]:
             return self._elements[at].text in v.HAVE and _mark(self._elements[start]).kind in ("place", "lone")
-        return kinds[:1] == ["noun"] or (kinds[:1] in (["verb"], ["be"], ["there"]) and "noun" in kinds[1:3])
+        return kinds[:1] == ["noun"] or (kinds[:1] in (["verb"], ["be"], ["there"]) and "noun" in kinds[1:])
 
 
 def _mark(element: Element) -> Mark:

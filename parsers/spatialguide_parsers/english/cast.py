@@ -24,6 +24,8 @@ class Cast:
 
     def __init__(self) -> None:
         self._members: list[_Member] = []
+        #: Whether the prompt corrects itself: "a candle above a mirror, I meant a candle below a mirror" has one candle.
+        self.corrects = False
 
     def resolve(self, mention: Mention, apart_from: Sequence[int] = ()) -> int:
         """Index of the object that a mention means: an earlier one for "the X" and a bare "X", else a new one.
@@ -43,12 +45,14 @@ class Cast:
     def _named(self, mention: Mention) -> Mention:
         """ "a red one", "the short one": named after the object that has these attributes, else after the last."""
         described = (m for m in reversed(self._members) if set(mention.attributes) <= set(m.attributes))
+        if {"left", "right"} & set(mention.attributes):
+            described = (m for m in reversed(self._members) if m.mention.count != 1)  # "the right one" of several
         model = next(described, self._members[-1]) if not mention.fresh else self._members[-1]
         return replace(mention, text=model.mention.text, head=model.mention.head)
 
     def known(self, mention: Mention, apart_from: Sequence[int] = ()) -> int | None:
         """Index of the earlier object that a mention means, if there is one."""
-        if mention.fresh:
+        if mention.fresh and not self.corrects:
             return None
         candidates = (index for index in reversed(range(len(self._members))[-_NEARBY:]) if index not in apart_from)
         return next((index for index in candidates if self._same(self._members[index], mention)), None)

@@ -16,6 +16,9 @@ class Clause:
     subject, outer: of the clause, and of the clause around a relative one.
     figure: what the next phrase is about; None after something that is not there ("no dog").
     denied, refused: the next phrase is said not to hold ("not to the left of"), and the last one was.
+    lost: the subject is a pronoun that stands for nothing named before.
+    placed: a thing of this sentence has a place in the picture.
+    aside: the noun after a preposition that says no place ("stares at a goldfish").
     nearest, topic, mentioned: the last noun, the first subject, and all nouns of the sentence.
     nearest_before: the noun before `nearest`.
     host, guests: "a host with guests".
@@ -25,6 +28,7 @@ class Clause:
     resolved: what pronouns of this sentence stood for.
     pair: figures and grounds of the last phrase, for "them".
     anchor: grounds of the opening phrase before, for "its" in the next one.
+    verb: the last finite verb.
     before, opening: kind of the last element, and whether a clause opens here.
     """
 
@@ -33,6 +37,9 @@ class Clause:
     figure: Group | None = ()
     denied: bool = False
     refused: bool = False
+    lost: bool = False
+    placed: bool = False
+    aside: Group = ()
     nearest: Group = ()
     nearest_before: Group = ()
     host: Group = ()
@@ -43,6 +50,7 @@ class Clause:
     resolved: dict[str, Group] = field(default_factory=dict)
     pair: Group = ()
     anchor: Group = ()
+    verb: str = ""
     before: str = "stop"
     opening: bool = True
     topic: Group = ()

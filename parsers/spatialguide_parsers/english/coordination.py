@@ -8,7 +8,7 @@ from spatialguide_parsers.english.elements import Element
 
 #: Longer lists are no language, and reading them again from every noun would take quadratic time.
 _MOST_LISTED = 40
-_CLAUSE_STARTS = frozenset({"link", "be", "verb", "participle"})
+_CLAUSE_STARTS = frozenset({"link", "be", "verb", "participle", "preposition"})
 
 
 def group_end(elements: Sequence[Element], start: int, grounds: int, listed: bool = True) -> tuple[list[int], int]:

@@ -18,7 +18,9 @@ Kind = Literal[
     "reciprocal",
     "link",
     "blocked",
+    "correction",
     "adjectives",
+    "worn",
     "verb",
     "participle",
     "be",
@@ -67,6 +69,10 @@ _JOINTS: dict[Part, Kind] = {
 _NEARBY = 60
 _DEEPEST = 4
 _CLOSING = frozenset({Part.COMMA, Part.STOP, Part.AND, Part.CLAUSE})
+
+
+_SHADES = v.COLOURS | v.MATERIALS
+_CLOTH = v.CLOTH_COLOURS | v.COLOUR_NAMES
 
 
 def elements(tokens: Sequence[Token], model: Model) -> list[Element]:
@@ -138,9 +144,10 @@ class _Reader:
         """Whether a participle takes the noun that follows as its object: "a juggler tossing balls", "is selling fruit"."""
         if not self.found:
             return False
-        if self.found[-1].kind == "noun" and self._adjoins():
+        if self.found[-1].kind in ("noun", "whole") and self._adjoins():
             return True
         active = token.tag == "VBG" and token.text not in v.POSTURES and self._part(self.at + 1) is Part.NOUN
+        active = active or (token.text.endswith("ing") and token.text in v.PLACING_OBJECTS)
         begun = any(element.kind == "noun" for element in self._sentence())
         listed = self._joint() == "comma" and self._part(self.at + 2) is not Part.MARK
         return active and begun and (listed or self._joint() == "be")
@@ -157,12 +164,29 @@ class _Reader:
         assert token.mark is not None
         if token.mark.kind == "closing":
             self.at += 1
+        elif token.mark.kind == "correction":
+            self._put("correction", token, self.at + 1)
+        elif token.text == "in" and self._worn():
+            pass
         elif not self._is_false_friend(token.mark):
             self._put("link", token, self.at + 1)
         else:
             named = token.text == "by" and self._part(self.at + 1) not in (Part.DETERMINER, Part.NUMBER)
             named = named or token.text in v.STYLED or self._is_authored() or self._text(self.at - 1) in v.CAMERA
             self._put("blocked", token, self._name_end() if named else self.at + 1)
+
+    def _worn(self) -> bool:
+        """Read the colours of "a woman in red and white"; False where a noun follows, or none."""
+        end = self.at + 1
+        while self._text(end) in _CLOTH or (end > self.at + 1 and self._text(end) == "and"):
+            end += 1
+        words = tuple(token.text for token in self.tokens[self.at + 1 : end] if token.text != "and")
+        if not words or self._part(end) in (Part.NOUN, Part.ADJECTIVE, Part.OF) or self._joint() in ("comma", "stop"):
+            return False
+        first = self.tokens[self.at]
+        self.found.append(Element("worn", first.text, first.start, self.tokens[end - 1].end, words=words))
+        self.at = end
+        return True
 
     def _name_end(self) -> int:
         """End of an artist's name: "by" opens a list of names after a comma, else one name."""
@@ -188,7 +212,8 @@ class _Reader:
             return True
         if mark.kind in ("bare", "place", "lone"):
             return before in v.DIRECTIONS
-        if (before, mark.text) in v.PHRASAL:
+        phrasal = (before, mark.text) in v.PHRASAL and self._part(self.at - 1) is not Part.NOUN
+        if phrasal or (mark.text == "around" and self._goes()):
             return True
         if self._text(self.at + 1) in v.IDIOMATIC:
             return True
@@ -196,12 +221,20 @@ class _Reader:
             return False
         if self._is_authored():
             return True
-        agent = self._part(self.at - 1) is Part.PARTICIPLE and before not in v.POSTURES
+        done = self._part(self.at - 1) is Part.PARTICIPLE or before in v.LIT
+        agent = done and before not in v.POSTURES
         opening = self._part(self.at - 1) in (Part.COMMA, Part.STOP)
         name = opening or self._tag(self.at + 1).startswith("NNP")
         artist = name and after not in (Part.DETERMINER, Part.NUMBER, Part.PRONOUN)
         work = bool(self.found) and self.found[-1].kind == "noun" and not _drawn(self.found[-1])
         return agent or artist or work
+
+    def _goes(self) -> bool:
+        """Whether one thing goes: "a wasp flying around a jar", "a dog chases a cat around a tree"."""
+        near = self._sentence()[-3:]
+        verbs = [i for i, element in enumerate(near) if element.kind in ("verb", "participle")]
+        mention = near[verbs[-1] - 1].mention if verbs and verbs[-1] else None
+        return mention is not None and mention.count == 1 and near[verbs[-1]].text in v.GOING
 
     def _is_authored(self) -> bool:
         """ "by a famous photographer"."""
@@ -235,12 +268,13 @@ class _Reader:
     def _is_medium(self, mention: Mention, start: int) -> bool:
         """ "a photo of" at the head of a sentence, and "photograph," among keywords."""
         following = self._text(self.at)
-        if mention.head not in v.MEDIA and following not in v.DEPICTING:
+        if mention.head not in v.MEDIA and (following not in v.DEPICTING or self._part(self.at + 1) is Part.MARK):
             return False
-        first = not any(e.kind == "noun" and _drawn(e) for e in self._sentence())
-        keyword = self._part(self.at) in (Part.COMMA, Part.STOP) and self._part(start) is not Part.DETERMINER
+        first = not any(e.kind == "link" or (e.kind == "noun" and _drawn(e)) for e in self._sentence())
+        keyword = self._part(self.at) in (Part.COMMA, Part.STOP) and self._part(start) not in (Part.DETERMINER, Part.NUMBER)
         asked = self._text(start - 1) in v.IMPERATIVES | v.WANTED
-        shown = following in v.SHOWING or following in v.CAMERA
+        mark = self.tokens[self.at].mark if self.at < len(self.tokens) else None
+        shown = following in v.SHOWING or following in v.CAMERA or (mark is not None and mark.kind == "idiom")
         return ((first or asked) and shown) or (keyword and self._part(start - 1) is not Part.MARK)
 
     def _is_work(self, mention: Mention) -> bool:
@@ -284,7 +318,7 @@ class _Reader:
             return renumbered(inner, None if inner.count == 1 else inner.count, character), whole
         if mention.head in v.PORTIONS:
             return renumbered(inner, mention.count, character), whole
-        if mention.head in v.SIDES:
+        if mention.head in v.ASPECTS:
             return inner, whole
         determined = self._part(first) is Part.DETERMINER
         return mention, whole or (inner if determined and mention.head not in v.MEDIA else None)
@@ -311,8 +345,8 @@ class _Reader:
     def _qualifies(self, at: int) -> bool:
         """Whether a word can say how a thing is."""
         if self._part(at) is Part.PARTICIPLE:
-            return self._tag(at) != "VBG" and self._text(at) not in v.POSTURES and self._part(at + 1) in _CLOSING
-        return self._part(at) in (Part.ADJECTIVE, Part.ADVERB) or self._text(at) in v.COLOURS | v.MATERIALS
+            return self._tag(at) != "VBG" and self._text(at) not in v.POSTURES | v.PLACING and self._part(at + 1) in _CLOSING
+        return self._part(at) in (Part.ADJECTIVE, Part.ADVERB) or self._text(at) in _SHADES
 
 
 def _drawn(element: Element) -> bool:

@@ -10,7 +10,10 @@ from spatialguide.scenes.scene import Relation, Span
 from spatialguide_parsers.english.cast import Cast
 from spatialguide_parsers.english.elements import Element
 from spatialguide_parsers.english.phrases import Mark
+from spatialguide_parsers.english.reference import is_person
 from spatialguide_parsers.english.vocabulary import AREAS, CONTAINERS, LOOSE, MIDDLES, PARTS
+
+_Key = tuple[int, str, tuple[int, ...]]
 
 
 class Findings:
@@ -24,7 +27,8 @@ class Findings:
     def __init__(self, cast: Cast, relations: Mapping[str, Predicate]) -> None:
         self._cast = cast
         self._plugins = relations
-        self._found: dict[tuple[int, str, tuple[int, ...]], Relation] = {}
+        self._found: dict[_Key, Relation] = {}
+        self._provisional: set[_Key] = set()
         self.ignored: list[str] = []
         self.unknown: list[str] = []
 
@@ -48,7 +52,9 @@ class Findings:
             self._put_at(element, mark, figures)
         elif not grounds:
             self.ignore(element, "no object after it")
-        elif mark.text == "in" and not {self._cast.head(index) for index in grounds} <= CONTAINERS:
+        elif mark.text == "in" and (
+            self.wears(figures, grounds) or not {self._cast.head(index) for index in grounds} <= CONTAINERS
+        ):
             self.ignore(element, "a setting, a state or clothes, not a container")
         elif _is_middle(mark) and not {self._cast.head(index) for index in grounds} <= CONTAINERS | AREAS:
             self.ignore(element, "a setting or a state, not the middle of a thing")
@@ -56,6 +62,15 @@ class Findings:
             self._relate_to_all(element, mark, figures, grounds)
         else:
             self._relate_to_each(element, mark, figures, grounds)
+
+    def wears(self, figures: Sequence[int], grounds: Sequence[int]) -> bool:
+        """Whether someone is "in" clothes that could hold things too: "an old man in slippers"."""
+        worn = {self._cast.head(index) for index in grounds} <= PARTS
+        return worn and any(is_person(self._cast.head(index)) for index in figures)
+
+    def correct(self) -> None:
+        """What follows takes back what was found of the same things."""
+        self._provisional = set(self._found)
 
     def is_mutual(self, mark: Mark) -> bool:
         """Whether a phrase says a relation that is its own converse."""
@@ -93,7 +108,12 @@ class Findings:
 
     def _add(self, figure: int, predicate: str, grounds: tuple[int, ...], element: Element) -> None:
         relation = Relation(subject=figure, predicate=predicate, objects=grounds, span=Span(element.start, element.end))
-        self._found.setdefault((figure, predicate, grounds), relation)
+        key = (figure, predicate, grounds)
+        for earlier in [each for each in self._provisional if _is_taken_back(each, key)]:
+            self._provisional.remove(earlier)
+            if earlier != key:
+                del self._found[earlier]
+        self._found.setdefault(key, relation)
 
     def _put_at(self, element: Element, mark: Mark, figures: Sequence[int]) -> None:
         if not mark.predicate:
@@ -109,6 +129,11 @@ class Findings:
     def relations(self) -> tuple[Relation, ...]:
         """All relations, in the order found."""
         return tuple(self._found.values())
+
+
+def _is_taken_back(earlier: _Key, key: _Key) -> bool:
+    """Whether a relation takes the place of an earlier one, in a prompt that corrects itself."""
+    return {earlier[0], *earlier[2]} == {key[0], *key[2]} or earlier[:2] == key[:2]
 
 
 def _is_middle(mark: Mark) -> bool:

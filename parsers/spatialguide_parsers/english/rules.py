@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Literal
 
 from spatialguide.contracts import Predicate
-from spatialguide_parsers.english.vocabulary import IDIOMS, MIDDLES
+from spatialguide_parsers.english.vocabulary import CORRECTIONS, DETERMINERS, IDIOMS, MIDDLES, NUMBERS
 from spatialguide_parsers.english.words import cut
 
-Kind = Literal["relation", "place", "lone", "bare", "owned", "closing", "part", "other", "idiom"]
+Kind = Literal["relation", "place", "lone", "bare", "owned", "closing", "part", "other", "idiom", "correction"]
 
 #: Phrases of place that the grammar knows only to report them, where no plugin has them.
 OTHER = """
@@ -38,13 +39,17 @@ _PARTICIPLES = {"center": "centered", "centre": "centred"}
 _OWNER = "his|her|its|their"
 _NAME = r"(?:(?:a|an|the|his|her|its|their) )?(?:(?!(?:to|on|at|in|of|by|next|near|left|right|and|with) )[^ .,:]+ ){1,4}?"
 _AT_SIDE = "to|on|at|toward|towards"
-_AT_PLACE = f"{_AT_SIDE}|in|into|near|along|across|through|from"
+_AT_PLACE = f"{_AT_SIDE}|up|occupy|occupies|occupying|occupied|fill|fills|filling|in|into|near|along|across|through|from"
 #: The middle of a thing: what is there is inside it. Other parts of a thing are places that no relation has.
 _MIDDLE = "|".join(sorted(MIDDLES))
 _PART_WORDS = "left|right|top|bottom|front|back|rear|corner|edge|half|part|third|quarter|area|portion|region|section|border"
 _ENDS = "side|end|foot|base|head|tip|peak|summit"
 _PART_DEGREE = (
     rf"(?:(?:{_FARTHER}|(?:left|right)[- ]hand|lower|upper|outer|inner|left|right|top|bottom|front|back|rear) ){{0,3}}"
+)
+#: Verbs that say "surround", where an object follows.
+_SURROUNDING = "|".join(
+    verb + end for verb in ("surround", "encircle", "line", "flank", "ring") for end in ("", "s", "d", "ed")
 )
 #: Places in the picture that no plugin has.
 _OTHER_PLACES = "left|right|top|bottom|center|centre|middle|front|back"
@@ -87,6 +92,8 @@ def make_rules(relations: Mapping[str, Predicate]) -> list[Rule]:
         if relation.grounds == 1:
             rules += _sides(name, relation.phrases)
             rules += _shortened(name, relation.phrases)
+        if "surround" in relation.phrases:
+            rules.append(_rule("relation", _SURROUNDING, rf"(?= (?:{'|'.join(sorted(DETERMINERS | NUMBERS))})(?![^ ]))", name))
     for name, relation in relations.items():
         if relation.grounds == 1 and "in the middle of" in relation.phrases:
             rules.append(_middle("relation", name))
@@ -100,8 +107,14 @@ def make_rules(relations: Mapping[str, Predicate]) -> list[Rule]:
     rules.append(_middle("part"))
     rules.append(_rule("part", "in|on|at", rf" (?:(?:the|an?) )?{_PART_DEGREE}(?:{_PART_WORDS}) of"))
     rules.append(_rule("part", "in|at", rf" (?:(?:the|an?) )?{_PART_DEGREE}(?:{_ENDS}) of"))
-    rules += [_phrase("idiom", phrase) for phrase in sorted(IDIOMS)]
-    return rules
+    return [*rules, *_turns("idiom", IDIOMS), *_turns("correction", CORRECTIONS)]
+
+
+def _turns(kind: Kind, turns: Iterable[str]) -> Iterator[Rule]:
+    """Turns as they stand, one rule for all that begin alike."""
+    for first, alike in groupby(sorted(turns), lambda turn: turn.split()[0]):
+        longest_first = sorted((turn.removeprefix(first) for turn in alike), key=len, reverse=True)
+        yield _rule(kind, first, f"(?:{'|'.join(map(re.escape, longest_first))})")
 
 
 def _phrase(kind: Kind, phrase: str, predicate: str = "", grounds: int = 1) -> Rule:

@@ -36,7 +36,7 @@ def pieces(words: Sequence[Word], marks: Sequence[Mark], model: Model) -> list[P
         mark = by_start.get(position)
         if mark is not None:
             token = Token(mark.text, words[mark.core].start, words[mark.end - 1].end, Part.MARK, mark=mark)
-            found.append(Piece(token, COMMA if mark.kind == "closing" else _PLAIN_PREPOSITION))
+            found.append(Piece(token, COMMA if mark.kind in ("closing", "correction") else _PLAIN_PREPOSITION))
             position = mark.end
             continue
         length, part, plain = _compound(words, position, by_start, model)

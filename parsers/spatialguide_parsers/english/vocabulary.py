@@ -15,6 +15,12 @@ def _lines(text: str) -> frozenset[str]:
     return frozenset(line.strip() for line in text.split(",") if line.strip())
 
 
+def _file(name: str) -> frozenset[str]:
+    """Lines of a word list; those that begin with # say where it comes from."""
+    lines = (resources.files(__package__) / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return _lines(" ".join(line.rstrip(",") + "," for line in lines if not line.startswith("#")))
+
+
 NUMBERS = NUMERALS | {"half a dozen", "half dozen"}
 
 INDEFINITE = _words("a an another")
@@ -55,12 +61,15 @@ NO_PERSONS = _words(
     beer pier chandelier glacier newspaper wallpaper watchtower"""
 )
 BYSTANDERS = _words(
-    """i me we us you i'm i'd there's what who whom something anything nothing everything everyone someone somebody anyone
+    """i me we us you i'm i'd there's what who something anything nothing everything everyone someone somebody anyone
     anybody everybody"""
 )
 RECIPROCALS = frozenset({("each", "other"), ("one", "another")})
 
-RELATIVES = _words("which that who whose")
+# What may follow a phrase of place that is complete.
+JOINTS = _words("and or but there in on with above below near next by under of behind beside instead too also now")
+INTERJECTIONS = _words("please ok okay hi hello hey thanks pls plz oh um uh")
+RELATIVES = _words("which that who whom whose")
 BE = _words("is are was were be been being am can could will would should may might must")
 HAVE = _words("has have had having")
 MEALS = _words("tea lunch dinner breakfast brunch supper coffee fun drinks snack picnic conversation")
@@ -73,7 +82,12 @@ _RESTING = """sit lie hang float fly rest stand lean perch wait walk run jump sl
     skate ski surf paddle stare gaze smile grin laugh cry weep yawn bark growl snarl roar howl hiss whistle purr bloom
     blossom sprout work live dwell bob circle whirl twirl lunge topple teeter balance tilt bask wade soak shelter churn
     swirl billow trail bend arch study rumble travel speed race cruise park dock move stop pass eat drink read fish cook
-    watch look shimmer steam squeeze tuck roost squawk chirp croak buzz hum flow rush cascade ripple"""
+    watch look shimmer steam squeeze tuck roost squawk chirp croak buzz hum flow rush cascade ripple glisten loll
+    slumber repose recline doze snuggle cuddle tower loiter linger hobble limp stagger stumble shuffle tiptoe jog sprint dash
+    dart scurry scamper slither waddle strut parade pose shiver tremble blink wink frown chat gossip argue wrestle duel
+    pray meditate dream snort moo bleat neigh chirrup hoot squeal tick chime rot rust decay crumble topple wilt wither blow
+    erupt explode crash collide spiral twist curve bulge protrude jut sag droop slump settle assemble mingle congregate
+    strike"""
 _PAST = """sat lain lying hung flew flown stood lay laid slept grew grown hid hidden risen swam sang crept swung shone fell
     fallen sank leapt knelt wept perched seated parked placed positioned situated located stacked balanced"""
 
@@ -90,12 +104,20 @@ def _present_participles(verb: str) -> tuple[str, ...]:
     return (verb.removesuffix("e") + "ing", verb + verb[-1] + "ing")
 
 
+def _past(verb: str) -> tuple[str, ...]:
+    if verb.endswith("y") and verb[-2] not in "aeiou":
+        return (verb[:-1] + "ied",)
+    return (verb.removesuffix("e") + "ed", verb + verb[-1] + "ed")
+
+
 RESTS = frozenset(_third_person(verb) for verb in _RESTING.split())
 REST = _words(_RESTING)
 # Verbs that say no more than that a thing is somewhere: what is denied of them is denied of the place.
 PLACING = _words("sit sits sitting seated stand stands standing lie lies lying hang hangs hanging rest rests resting") | _words(
     "be placed located positioned situated found seen put set kept shown"
 )
+# Verbs whose object a phrase of place is about, not their subject.
+PLACING_OBJECTS = _words(" ".join(_file("placing_verbs")))
 # With these a "not" does not deny: "not only above a dog", "not far above a dog".
 LIMITING = _words("only just merely simply far")
 # Forms that are verbs wherever they follow a noun.
@@ -123,10 +145,12 @@ IMPERATIVES = _words(
 )
 
 CLAUSE_WORDS = _words("while whereas where when as because so then with but")
-QUIET_PREPOSITIONS = _words("at from for into off out up down past during about like than via per except despite till until")
+QUIET_PREPOSITIONS = _words(
+    "before after at from for into to off out up down past during about like than via per except despite till until"
+)
 RELATION_ADVERBS = _words(
     """directly just immediately slightly exactly right straight far high well closely somewhere located both all positioned
-    placed situated clearly partly partially mostly entirely half completely almost halfway deep off"""
+    placed situated clearly partly partially mostly entirely half completely almost halfway deep off smack bang squarely"""
 )
 
 # Nouns that stand for what follows their "of": groups are plural, portions single.
@@ -149,6 +173,11 @@ COLOURS = _words(
     """red orange yellow green blue purple violet pink brown black white gray grey beige turquoise teal cyan magenta maroon
     navy crimson scarlet indigo tan ivory gold silver bronze golden lavender mint cream multicolored colorful"""
 )
+# Colours of clothes, and things in other places: "in lilac".
+CLOTH_COLOURS = COLOURS | _words(
+    """lilac mauve khaki charcoal burgundy fuchsia peach azure amber taupe plum olive coral rust mustard aqua ochre sepia
+    magnolia cobalt emerald ruby sapphire champagne lime tartan camouflage"""
+)
 COLOUR_NAMES = frozenset(
     f"{shade} {colour}"
     for shade in _words(
@@ -167,7 +196,7 @@ MATERIALS = _words(
 )
 
 # Names whose parts the tagger may take for adjectives, verbs or participles.
-COMPOUNDS = frozenset((resources.files(__package__) / "compounds.txt").read_text(encoding="utf-8").splitlines())
+COMPOUNDS = _file("compounds")
 
 # Words that the dictionary has as nouns, and that describe the noun after them.
 DESCRIBING = (
@@ -193,10 +222,14 @@ MEDIA = _words(
     """photo photograph picture image painting drawing sketch illustration render rendering portrait close-up closeup
     snapshot shot view scene artwork depiction poster print watercolor watercolour cartoon mosaic mural collage engraving
     screenshot footage still art polaroid woodcut woodblock lithograph etching fresco doodle selfie photography storyboard
-    diorama logo icon sticker badge emblem vignette sprite tapestry panel frieze infographic mockup"""
+    diorama logo icon sticker badge emblem vignette sprite tapestry panel frieze cover infographic mockup advert advertisement
+    snap"""
 )
 DEPICTING = _words("showing depicting depicts illustrating portraying")
-SHOWING = _words("where of showing depicting featuring with containing shows depicts features contains")
+SHOWING = _words(
+    """where of showing depicting featuring with containing shows depicts features contains showcases showcasing captures
+    capturing presents presenting portrays displays displaying illustrates highlights"""
+)
 
 SIDES = _words("left right top bottom front back center centre middle side corner edge foreground background rear")
 STYLE = _words(
@@ -225,8 +258,11 @@ STYLE_NAMES = _lines(
 NEVER_DRAWN = _words(
     """background backdrop foreground lighting bokeh quality resolution style aesthetic mood atmosphere vibe composition
     perspective focus artstation photography photorealism realism cgi hdr unreal octane symmetry ambience exposure aspect
-    morning evening night day afternoon noon dusk dawn midnight weather season hour"""
+    morning evening night day afternoon noon dusk dawn midnight weather season hour scene artwork depiction"""
 )
+ABSTRACT = _file("abstract")
+# What is said "of" a thing is said of the thing: "the design of the tower looms over the city".
+ASPECTS = SIDES | _words("design shape silhouette form outline presence sight bulk mass majesty beauty essence likeness")
 UNDRAWN = SIDES | _words(
     """average love time sale purpose pressure construction zero budget duty fun demand hold trial schedule account behalf
     arrival strike control motion progress action turn someone somebody other others way ways thing things years months
@@ -236,7 +272,9 @@ UNDRAWN = SIDES | _words(
     peace war harmony addition fact direction charge"""
 )
 # Nothing to draw only without an article: "above average", "over the moon" but "a fire".
-UNDRAWN_BARE = _words("fire foot board hand light water top nature stage vacation land sea air guard film paper")
+UNDRAWN_BARE = _words(
+    """fire foot board hand light water top nature stage vacation land sea air guard film paper battle combat sleep work"""
+)
 
 # With a number after them, and no thing, these say how much.
 QUANTITIES = _words("over under above below around")
@@ -244,44 +282,51 @@ QUANTITIES = _words("over under above below around")
 # Verbs whose particle only looks like a place: "watching over a flock", "chewing on a bone".
 PHRASAL = frozenset(
     (form, particle)
-    for particle, verbs in (
-        ("over", "watching watches watch presiding looking looks towering ruling fighting fight arguing mulling crying"),
-        (
-            "on",
-            "pulling tugging chewing biting gnawing nibbling knocking banging working focusing focused blowing sucking feeding"
-            " snacking dining munching gnaws chews working based trending",
-        ),
-        ("by", "passing stopping going"),
-        ("around", "looking turning goofing fooling"),
-        ("behind", "falling lagging left leaving"),
-    )
-    for form in verbs.split()
+    for line in _file("phrasal_verbs")
+    for particle, *verbs in [line.split()]
+    for verb in verbs
+    for form in (verb, _third_person(verb), *_present_participles(verb), *_past(verb))
 )
-# Fixed turns that hold a word of place.
-IDIOMS = _lines(
-    """head over heels, over the top, over-the-top, inside joke, inside jokes, inside out, upside down, over her shoulder,
-    over his shoulder, over its shoulder, over their shoulders, on top of his game, on top of her game, on top of their
-    game, under stress, on the record, off the record, on her last legs, on his last legs, on its last legs, oil on
-    canvas, oil on linen, acrylic on canvas, acrylics on canvas, watercolor on paper, watercolour on paper, ink on paper,
-    pen on paper, pastel on paper, charcoal on paper, gouache on paper, pencil on paper, crayon on paper, beside herself,
-    beside himself, beside themselves, beside itself, under the weather, in love, over and over, all over, over the moon,
-    on top of the world, on the move, on the run, on the loose, on the go, on the hunt, on the edge of your seat, in the
-    mood, in the making, on the rise, on the way, on her way, on his way, on its way, by the way, by and large, one by
-    one, step by step, little by little, day by day, side effect, side effects, inside story, behind schedule, behind the
-    scenes, behind the times, left behind by, left behind, below zero, below freezing, below average, above average, above
-    all, above all else, above and beyond, under construction, under attack, under pressure, under control, under siege,
-    under arrest, over time, over a hundred, over the years, over the age of, on behalf of, on purpose, on sale, on time,
-    on fire, on strike, on duty, on board, on display, on vacation, on holiday, on a budget, on a tight budget, on a diet,
-    on guard, on call, on stand-by, on standby, on average, on foot, on top form, next to nothing, near miss, near future,
-    by hand, by accident, by mistake, by candlelight, by moonlight, by daylight, by night, by day, by no means, by far, in
-    the style of, in style of, in the manner of, in turn, in general, in particular, in detail, in focus, in full bloom,
-    in bloom, in blossom, in flight, in motion, in progress, in silence, in peace, in time, in addition, in total, in
-    mourning, in disguise, in flames, in profile, in silhouette, in color, in colour, right now, right away, right on
-    time, right angle, right angles, all right, on the right track, close up, up and down, upper hand, on the one hand, on
-    the other hand, on one hand, over exposed, under exposed, over-exposed, under-exposed, around the clock, around the
-    world, all around the world, between jobs, in between jobs, between meals, between the lines, read between the lines,
-    in the nick of time, on the phone, on the job, on cloud nine, in the lead, in the know, in the air, on the air, on air"""
+# Verbs of going: one thing that goes "around" another does not surround it.
+_GOING = "come go fly walk drive chase follow ride race wander stroll march jog cycle sail travel pace sprint"
+GOING = frozenset(
+    form
+    for verb in [
+        "come",
+        "go",
+        "fly",
+        "walk",
+        "drive",
+        "chase",
+        "follow",
+        "ride",
+        "race",
+        "wander",
+        "stroll",
+        "march",
+        "jog",
+        "cycle",
+        "sail",
+        "travel",
+        "pace",
+        "sprint",
+    ]
+    for form in (_third_person(verb), *_present_participles(verb), *_past(verb))
+) | _words("came went flew drove rode ran runs")
+
+# Fixed turns that hold a word of place; "one's" stands for every owner.
+_OWNERS = ("his", "her", "its", "their", "my", "your")
+IDIOMS = frozenset(turn.replace("one's", owner) for turn in _file("idioms") for owner in _OWNERS)
+# What follows one of these takes back what was said: "a cat left of a dog. no wait, right of the dog".
+CORRECTIONS = _lines(
+    """no, no wait, wait no, wait, wait wait, hold on, scratch that, strike that, forget that, undo that, sorry, oops, whoops,
+    i meant, i mean, sorry i meant, sorry i mean, i meant to say, no sorry, actually, actually no, well actually, make that,
+    rather, or rather, or better, better, on second thought, on second thoughts, hmm, hmm no, hm, hm no, um no, uh no, er,
+    nope, no no, correction, swap that, swap them, swap those, switch that, switch them, flip that, reverse that, change that,
+    the other way round, the other way around, other way round, other way around, i'd rather have, i would rather have,
+    no actually, my mistake, my bad, never mind, not quite, i take that back, that's wrong, that is wrong"""
 )
+LIT = _words("lit led driven worn held drawn ridden built made woven thrown")
 AUTHORS = _words("photographer artist painter illustrator author designer director studio master")
 CAMERA = _words(
     """shot captured filmed taken photographed printed rendered made created drawn painted done sketched modeled modelled"""
@@ -339,7 +384,11 @@ PARTS = _words(
     fur feather feathers horn horns stripe stripes spot spots collar scarf glasses sunglasses dress shirt t-shirt jacket
     coat suit tie pants jeans skirt shoe shoes boot boots helmet glove gloves backpack necklace crown mask uniform apron
     sweater hoodie ring handle handles wheel wheels lid label door doors window windows roof smile mane beak paw paws
-    teeth tooth hood pattern logo bow ribbon cape robe vest sleeve sleeves button buttons"""
+    teeth tooth hood pattern logo bow ribbon cape robe vest slipper slippers sleeve sleeves button buttons waistcoat
+    cardigan jumper pullover blouse gown kimono sari toga tunic kilt poncho raincoat overcoat trenchcoat anorak parka blazer
+    tuxedo dungarees overalls pyjamas pajamas nightgown swimsuit bikini wetsuit armour armor costume outfit wellies wellington
+    sandals sneakers heels stockings socks bonnet beret turban hijab headscarf veil tiara headdress fedora visor earring
+    earrings bracelet pendant watch pocket-watch brooch belt braid braids ponytail pigtails freckles tattoo tattoos"""
 )
 # Parts of a body, and what is worn: with an owner beside them they are the owner's, and no ground of what follows.
 BODY = _words(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spatialguide.contracts import Benchmark, Case, Detection, Predicate
+from spatialguide.documents import parse_json
 from spatialguide.errors import EvaluationError
 from spatialguide.evaluation.prompts import read_lines
 from spatialguide.hookspecs import hookimpl
@@ -29,7 +29,7 @@ class GenEval(Benchmark):
 
     def __init__(self, file: str) -> None:
         try:
-            lines = [json.loads(line) for line in read_lines(file)]
+            lines = [parse_json(line) for line in read_lines(file)]
         except ValueError as error:
             raise EvaluationError(
                 f"'{file}' does not hold one JSON object per line: {error}; give the publication's .jsonl"

@@ -19,6 +19,8 @@ class Between:
     phrases: tuple[str, ...] = (
         "between",
         "in between",
+        "among",
+        "amongst",
         "in-between",
         "inbetween",
         "midway between",

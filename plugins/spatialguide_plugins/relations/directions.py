@@ -59,7 +59,9 @@ RELATIONS: tuple[Predicate, ...] = (
         (0.0, 1.0),
         converse="above",
     ),
-    DirectionalPredicate("on", ("on", "on top of", "ontop of", "atop", "atop of", "upon"), (0.0, -1.0)),
+    DirectionalPredicate(
+        "on", ("on", "on top of", "ontop of", "atop", "atop of", "upon", "onto", "on the edge of", "on the rim of"), (0.0, -1.0)
+    ),
     Beside(),
 )
 

@@ -44,7 +44,15 @@ def _corner(vertical: str, side: str) -> tuple[str, ...]:
 
 
 def _middle_of(side: str) -> tuple[str, ...]:
-    return (f"{side} center", f"{side} centre", f"{side} middle", f"middle {side}", f"center {side}")
+    return (
+        f"{side} center",
+        f"{side} centre",
+        f"{side} middle",
+        f"middle {side}",
+        f"center {side}",
+        f"{side}-center",
+        f"{side}-centre",
+    )
 
 
 REGIONS: tuple[Predicate, ...] = (

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from PIL import ImageColor
 
-from spatialguide.contracts import Backend, Generation, Layers
+from spatialguide.contracts import Backend, Generation
 from spatialguide.errors import ConfigError
 from spatialguide.scenes.scene import Scene, SceneObject
 
@@ -112,9 +112,3 @@ class TinyBackend(Backend):
             pipeline.unet.to(memory_format=torch.channels_last)
             pipeline.vae.to(memory_format=torch.channels_last)
             return pipeline
-
-    def layers(self, pipeline: Any) -> Layers:
-        """8x8 cross-attention as "coarse", 16x16 as "mid"."""
-        from spatialguide.guidance.layers import decoder_layers
-
-        return decoder_layers(pipeline.unet)

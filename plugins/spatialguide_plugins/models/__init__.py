@@ -1,0 +1,1 @@
+"""What differs between the models that people run: a row for each."""
