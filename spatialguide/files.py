@@ -39,10 +39,6 @@ def place_of(path: Path) -> Path:
     return place
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """A file that is written beside `path` and takes its place only when all went well and it is on the disk.

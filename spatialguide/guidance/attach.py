@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 from spatialguide.errors import ObjectWarning, UnguidedWarning
-from spatialguide.guidance.calls import Generation, GuidedCalls, Settings
+from spatialguide.guidance.calls import GuidedCalls, Settings
 from spatialguide.guidance.denoiser import compiled_calls_suspended, denoiser_of, plain
 from spatialguide.guidance.prompts import Prompts, PromptSource
-from spatialguide.guidance.schedule import Schedule
 from spatialguide.guidance.trace import Trace
 
 _ATTACHED = "_spatialguide_attachment"
@@ -49,7 +48,7 @@ class Attachment:
         with ExitStack() as undo:
             compiled = undo.enter_context(compiled_calls_suspended(denoiser_of(pipeline)))
             self._calls = GuidedCalls(pipeline, settings, self.trace, compiled)
-            self._begin(prompts)
+            self._calls.begin(prompts)
             self._install(undo)
             self._undo = undo.pop_all()
 
@@ -108,7 +107,7 @@ class Attachment:
     def _called(self, check_inputs: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """`check_inputs`, with which a call of the pipeline begins."""
         self._encoded, self._under_way = False, True
-        self._begin(self._prompts)
+        self._calls.begin(self._prompts)
         return check_inputs(*args, **kwargs)
 
     def _ended(self, maybe_free_model_hooks: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -118,15 +117,6 @@ class Attachment:
             self.trace.warn(self._settings.terms)
         self._calls.generation.prompts = self._prompts
         return maybe_free_model_hooks(*args, **kwargs)
-
-    def _begin(self, prompts: Prompts | None, guided: bool = False) -> None:
-        """A generation of these prompts begins; None are not known yet."""
-        config = self._settings.config
-        if prompts is not None and not prompts.guided:
-            config = config.model_copy(update={"strength": 0.0})
-        self._calls.abandon()
-        self._calls.generation = Generation(prompts, Schedule(config, self._settings.watched), guided)
-        self.trace.clear()
 
     def _encode(self, encode_prompt: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """`encode_prompt`; its text is what is guided, and marks in it are not for the text encoder."""
@@ -147,7 +137,7 @@ class Attachment:
             self._calls.generation.guided = guided
             return encode_prompt(*args, **kwargs)
         prompts = self._source.read([given] if isinstance(given, str) else list(given), {**usual, **call.arguments})
-        self._begin(prompts, guided)
+        self._calls.begin(prompts, guided)
         texts = list(islice(cycle(prompts.texts), 1 if isinstance(given, str) else len(given)))
         others = ("prompt_2", "prompt_3", "prompt_4")
         for other in others:

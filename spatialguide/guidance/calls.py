@@ -100,7 +100,6 @@ class GuidedCalls:
     """
 
     def __init__(self, pipeline: Any, settings: Settings, trace: Trace, compiled: bool) -> None:
-        self.generation = Generation(None, Schedule(settings.config, settings.watched))
         self._pipeline, self._settings, self._trace, self._compiled = pipeline, settings, trace, compiled
         #: The step under way, and its call between the two hooks.
         self._step: _Step | None = None
@@ -109,6 +108,16 @@ class GuidedCalls:
         self._positional = 0
         self._eager = False
         self._release: Callable[[], None] = _nothing
+        self.begin(None)
+
+    def begin(self, prompts: Prompts | None, guided: bool = False) -> None:
+        """A generation of these prompts begins; None are not known yet. guided: see `Generation`."""
+        config = self._settings.config
+        if prompts is not None and not prompts.guided:
+            config = config.model_copy(update={"strength": 0.0})
+        self.abandon()
+        self.generation = Generation(prompts, Schedule(config, self._settings.watched), guided)
+        self._trace.clear()
 
     # --- the denoiser's hooks ------------------------------------------------------------------------------------
 

@@ -24,11 +24,10 @@ from torch import Tensor
 from spatialguide.config import make_config
 from spatialguide.errors import UnguidedWarning
 from spatialguide.guidance.attach import weights_frozen
-from spatialguide.guidance.calls import Generation, GuidedCalls, Settings
+from spatialguide.guidance.calls import GuidedCalls, Settings
 from spatialguide.guidance.denoiser import compiled_calls_suspended, denoiser_of, plain, refuse_unsupported
 from spatialguide.guidance.layers import default_layers
 from spatialguide.guidance.prompts import PromptSource
-from spatialguide.guidance.schedule import Schedule
 from spatialguide.guidance.trace import Trace
 from spatialguide.guide import SpatialGuide
 from spatialguide.sampling import prompt_list
@@ -104,11 +103,8 @@ class SpatialGuidance(BaseGuidance):  # type: ignore[misc]
         source = PromptSource(components, facts, self._guide._reader, self._guide.guides, watch=False)
         prompts = source.read(texts, {})
         layers = default_layers(denoiser, facts).first(config.layers_per_level)
-        self.trace.clear()
-        if not prompts.guided:
-            config = config.model_copy(update={"strength": 0.0})
         self._calls = _GuidersCalls(components, Settings(self._guide.terms, layers, config, facts), self.trace, compiled=False)
-        self._calls.generation = Generation(prompts, Schedule(config, watched=False))
+        self._calls.begin(prompts)
         self._fresh = True
         return prompts.texts[0] if isinstance(prompt, str) else list(prompts.texts)
 

@@ -115,7 +115,7 @@ def test_the_gradient_is_that_of_the_loss(family: tuple[str, Any], seed: int, mo
         draw(pipeline, name, PROMPT, seed, num_inference_steps=2)
         (args, kwargs), (loss, direction, leaves, prompts) = calls[0], scored[0]
         length = 1e-3 * torch.cat([leaf.flatten() for leaf in leaves]).norm()
-        pipeline._spatialguide_attachment._begin(prompts, guided=True)
+        pipeline._spatialguide_attachment._calls.begin(prompts, guided=True)
         pipeline.scheduler.set_timesteps(2)
         args, kwargs = _moved(facts.latents_name(denoiser), args, kwargs, -direction * (length / direction.norm()))
         scored.clear()
