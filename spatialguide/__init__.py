@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         LossTerm,
         Parser,
         Predicate,
+        Steering,
     )
     from spatialguide.errors import SpatialGuideError
     from spatialguide.guidance.guider import SpatialGuidance, SpatialParseStep
@@ -50,6 +51,7 @@ _HOMES = {
     "GuideConfig": "config",
     "Layers": "contracts",
     "LossTerm": "contracts",
+    "Steering": "contracts",
     "ObjectStatistics": "guidance.statistics",
     "Parser": "contracts",
     "Predicate": "contracts",
@@ -87,6 +89,7 @@ __all__ = [
     "SpatialGuide",
     "SpatialGuideError",
     "SpatialParseStep",
+    "Steering",
     "Trace",
     "hookimpl",
     "load_scene",

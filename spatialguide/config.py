@@ -8,10 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from spatialguide.contracts import ordered
 from spatialguide.documents import MAX_DEPTH, DocumentError, parse_yaml, read_text
 from spatialguide.errors import ConfigError, suggestion
+from spatialguide.registry import Registry, default_registry
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+#: The preset that holds the defaults.
+DEFAULT_PRESET = "balanced"
 #: Largest side in pixels, number of steps, weight and strength, and number in the options of what a configuration names.
 MAX_SIDE, MAX_STEPS, MAX_WEIGHT, MAX_OPTION = 4096, 1000, 1e6, 1e6
 
@@ -30,8 +34,15 @@ def _bounded(options: Any, depth: int = 0) -> Any:
 
 #: The same in JSON schema, which asks it of numbers alone.
 WITHIN: dict[str, Any] = {"minimum": -MAX_OPTION, "maximum": MAX_OPTION}
+#: Keys that hold a set of plugins, each with its options.
+SETS = ("losses", "steerings")
 #: Keyword arguments of a plugin or a scheduler.
 _Options = Annotated[dict[str, Any], AfterValidator(_bounded), Field(json_schema_extra={"additionalProperties": WITHIN})]
+
+
+def _default(key: str) -> Any:
+    """A field whose default a plugin states."""
+    return Field(default_factory=lambda: default_registry().get("presets", DEFAULT_PRESET)[key], validate_default=True)
 
 
 class TermConfig(BaseModel):
@@ -58,20 +69,29 @@ class GuidanceConfig(BaseModel):
 
     model_config = _STRICT
 
+    method: Literal["gradient", "bias", "both", "auto"] = "gradient"
+    """How: "gradient" corrects the prediction along the gradient of the losses; "bias" adds the `steerings` to the scores of
+    attention, which needs no gradient and costs next to nothing; "both" does that at all steps of the steerings' windows, and
+    corrects at every `every`-th of its own; "auto" is "both" where gradients can run, else "bias"."""
+
+    every: int = Field(default=4, ge=1, le=MAX_STEPS)
+    """With method "both", correct at each so many steps of the window, from its first on."""
+
     mode: Literal["relative", "paper"] = "relative"
     """What `strength` is a multiple of: "relative" of what classifier-free guidance adds, guidance_scale * ||eps_cond -
     eps_uncond||, sqrt(n) times as much for n relations, or less with `settle`; "paper" of the loss gradient, as InfSplign's
     eta."""
 
     strength: float = Field(default=2.0, ge=0, le=MAX_WEIGHT)
-    """How strong a correction is, see `mode`. 0 switches guidance off."""
+    """How strong a correction is, see `mode`. 0 switches guidance off, whatever the method."""
 
     rescale: bool = True
     """Keep mean and standard deviation of every channel of the prediction as they are without the correction, so that colours
     stay as they are."""
 
     window: tuple[float, float] = Field(default=(0.0, 0.4), strict=False)
-    """Part of the sampling steps that is guided, as fractions [start, stop) from the noisiest step on."""
+    """Part of the sampling steps that is corrected, as fractions [start, stop) from the noisiest step on. Steerings have
+    windows of their own."""
 
     map_size: int | None = Field(default=None, ge=4, le=512)
     """Side to which maps are resized (anti-aliased) before the statistics, as the paper does; null keeps each layer's own
@@ -82,8 +102,8 @@ class GuidanceConfig(BaseModel):
     InfSplign's code has it, where a term that reads half of the layers counts half."""
 
     settle: bool = True
-    """In mode "relative", count each relation only as far as it is from holding with a quarter of an image side to spare, so
-    that the correction fades out once the scene is right."""
+    """In mode "relative", and of the bias, count each relation only as far as it is from holding with a quarter of an image
+    side to spare, so that guidance fades out once the scene is right."""
 
     patience: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     """Stop guiding an image once its relations have held, with a quarter of an image side to spare, at this many guided steps
@@ -91,7 +111,11 @@ class GuidanceConfig(BaseModel):
 
     layers_per_level: int | None = Field(default=1, ge=1, le=1000)
     """Number of attention layers observed per level, counted from the first; null observes all. Fewer layers mean a shorter
-    backward pass. Layers named by the caller are observed as they are."""
+    backward pass. Layers named by the caller or in `layers` are observed as they are."""
+
+    layers: dict[str, list[str]] | None = None
+    """Attention layers to observe, as lists of module names by level, such as {coarse: [...], mid: [...]}; null takes the
+    backend's. `spatialguide calibrate` finds them."""
 
     best_of: int = Field(default=1, ge=1, le=1000)
     """Draw so many candidates for each image, from seeds of their own, and keep the one whose maps show the scene best."""
@@ -102,9 +126,7 @@ class GuidanceConfig(BaseModel):
     @field_validator("window")
     @classmethod
     def _ordered(cls, window: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= window[0] < window[1] <= 1:
-            raise ValueError("window must be two fractions with 0 <= start < stop <= 1")
-        return window
+        return ordered(window)
 
 
 class GuideConfig(BaseModel):
@@ -112,16 +134,19 @@ class GuideConfig(BaseModel):
 
     model_config = _STRICT
 
-    backend: str = "tiny"
+    backend: str = _default("backend")
     """Model: see `spatialguide plugins`."""
 
     backend_options: _Options = Field(default_factory=dict)
     """What the backend is built with."""
 
-    parser: str = "spacy"
+    parser: str = _default("parser")
     """Parser: see `spatialguide plugins`."""
 
-    detector: str = "tiny"
+    parser_options: _Options = Field(default_factory=dict)
+    """What the parser is built with."""
+
+    detector: str = _default("detector")
     """Detector that looks for the objects in pictures: see `spatialguide plugins`."""
 
     detector_options: _Options = Field(default_factory=dict)
@@ -151,16 +176,12 @@ class GuideConfig(BaseModel):
     guidance: GuidanceConfig = GuidanceConfig()
     """How the denoiser is guided."""
 
-    losses: dict[str, TermConfig] = Field(
-        default_factory=lambda: {
-            "alignment": TermConfig(),
-            "presence": TermConfig(),
-            "balance": TermConfig(),
-            "placement": TermConfig(weight=3.0),
-        }
-    )
+    losses: dict[str, TermConfig] = _default("losses")
     """Loss terms by name, each with its weight and its own options. Naming them states the whole set; names with a plus, such
     as +overlap, add to the preset's, or change its options."""
+
+    steerings: dict[str, TermConfig] = _default("steerings")
+    """What attention is steered by with method "bias" and "both", by name; as losses."""
 
     @model_validator(mode="after")
     def _steps_fit(self) -> GuideConfig:
@@ -170,56 +191,30 @@ class GuideConfig(BaseModel):
         return self
 
 
-#: Named starting points. `strong` moves objects that the default leaves where they are, farther from the unguided picture;
-#: `fast` guides with InfSplign's terms alone and stops as soon as the relations hold; `paper` is InfSplign's own set-up (arXiv
-#: 2512.17851): eta 1000 on every step, maps resized to 64x64, terms averaged over all layers, DDPM with trailing spacing, 50
-#: steps; the guidance scale is the backend's usual one, which is InfSplign's: 7.5 for SD, 5.0 for SDXL.
-PRESETS: dict[str, dict[str, Any]] = {
-    "balanced": {},
-    "strong": {"guidance": {"strength": 3.0, "window": (0.0, 0.6), "settle": False}},
-    "fast": {
-        "guidance": {"patience": 1, "window": (0.0, 0.2)},
-        "losses": {name: {} for name in ("alignment", "presence", "balance")},
-    },
-    "paper": {
-        "steps": 50,
-        "scheduler": "DDPMScheduler",
-        "scheduler_options": {"timestep_spacing": "trailing"},
-        "guidance": {
-            "mode": "paper",
-            "strength": 1000.0,
-            "window": (0.0, 1.0),
-            "map_size": 64,
-            "average": "layers",
-            "rescale": False,
-            "settle": False,
-            "patience": None,
-            "layers_per_level": None,
-        },
-        "losses": {
-            "alignment": {
-                "weight": 1.0,
-                "alpha": 0.75,
-                "margin": 0.25,
-                "activation": "gelu",
-                "levels": ("coarse", "mid"),
-            },
-            "presence": {"weight": 1.0, "levels": ("coarse",)},
-            "balance": {"weight": 1.0, "levels": ("mid",)},
-        },
-    },
-}
+def presets(registry: Registry | None = None) -> dict[str, dict[str, Any]]:
+    """Named starting points, each what it changes, from plugins: the one called `balanced` holds the defaults.
+
+    Args:
+        registry: plugins; all installed ones by default.
+    """
+    found = registry if registry is not None else default_registry()
+    # The defaults change nothing, so that they are not taken for a choice.
+    return {name: {} if name == DEFAULT_PRESET else found.get("presets", name) for name in found.names("presets")}
 
 
-def make_config(preset: str = "balanced", **overrides: Any) -> GuideConfig:
+def make_config(preset: str = DEFAULT_PRESET, *, registry: Registry | None = None, **overrides: Any) -> GuideConfig:
     """A configuration from a preset and overrides; nested sections merge key by key.
+
+    Args:
+        registry: plugins that bring the presets; all installed ones by default.
 
     Raises:
         ConfigError: unknown preset or key (the message names the nearest valid one), or a value out of range.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"no preset is called '{preset}'.{suggestion(preset, PRESETS)}")
-    return _validated(_merged(PRESETS[preset], overrides), "configuration")
+    known = presets(registry)
+    if preset not in known:
+        raise ConfigError(f"no preset is called '{preset}'.{suggestion(preset, known)}")
+    return _validated(_merged(known[preset], overrides), "configuration")
 
 
 def patched(config: GuideConfig, values: dict[str, Any]) -> GuideConfig:
@@ -234,8 +229,8 @@ def patched(config: GuideConfig, values: dict[str, Any]) -> GuideConfig:
     data = config.model_dump(exclude_unset=True)
     for path, value in values.items():
         *outer, last = path.split(".")
-        if outer and outer[0] == "losses":
-            data["losses"] = {**config.model_dump()["losses"], **data.get("losses", {})}
+        if outer and outer[0] in SETS:
+            data[outer[0]] = {**config.model_dump()[outer[0]], **data.get(outer[0], {})}
         place = data
         for key in outer:
             place = place.setdefault(key, {})
@@ -264,10 +259,10 @@ def load_config(path: str | Path, **overrides: Any) -> GuideConfig:
         raise ConfigError(f"'{path}' is not valid YAML: {error}; `spatialguide config init` writes one that is") from error
     if not isinstance(data, dict):
         raise ConfigError(f"'{path}' must hold keys and values, such as 'steps: 30', not {type(data).__name__}")
-    preset = data.pop("preset", "balanced")
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise ConfigError(f"'{path}': no preset is called '{preset}'.{suggestion(str(preset), PRESETS)}")
-    own = _merged(PRESETS[preset], data)
+    preset, known = data.pop("preset", DEFAULT_PRESET), presets()
+    if not isinstance(preset, str) or preset not in known:
+        raise ConfigError(f"'{path}': no preset is called '{preset}'.{suggestion(str(preset), known)}")
+    own = _merged(known[preset], data)
     config = _validated(own, f"'{path}'")  # before something else takes a faulty value's place
     return _validated(_merged(own, overrides), f"'{path}'") if overrides else config
 
@@ -277,12 +272,12 @@ def _merged(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
     for key, value in extra.items():
         old = merged.get(key)
         plain = value.model_dump() if isinstance(value, BaseModel) else value
-        if key == "losses" and isinstance(plain, dict) and any(str(name).startswith("+") for name in plain):
-            usual = GuideConfig().model_dump(mode="json")["losses"] if old is None else old
+        if key in SETS and isinstance(plain, dict) and any(str(name).startswith("+") for name in plain):
+            usual = GuideConfig().model_dump(mode="json")[key] if old is None else old
             merged[key] = _merged(usual, {str(name).removeprefix("+"): options for name, options in plain.items()})
             continue
-        # Naming the losses states the whole set: a term left out is switched off.
-        merged[key] = _merged(old, plain) if isinstance(old, dict) and isinstance(plain, dict) and key != "losses" else plain
+        # Naming them states the whole set: a term left out is switched off.
+        merged[key] = _merged(old, plain) if isinstance(old, dict) and isinstance(plain, dict) and key not in SETS else plain
     return merged
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from spatialguide.scenes.scene import Scene
+from spatialguide.errors import EvaluationError
+from spatialguide.scenes.scene import Scene, SceneObject
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
 
     from spatialguide.guidance.statistics import ObjectStatistics
     from spatialguide.scenes.planned import Structure
+
+
+def ordered(window: tuple[float, float]) -> tuple[float, float]:
+    """A part of the sampling steps, checked.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 0 <= window[0] < window[1] <= 1:
+        raise ValueError("window must be two fractions with 0 <= start < stop <= 1")
+    return window
 
 
 class LossTerm(BaseModel, ABC):
@@ -30,9 +43,12 @@ class LossTerm(BaseModel, ABC):
     reads_words: set it to True on a term that reads the scene's words (`scene.scene`: prompt, names, attributes) and not its
         structure alone (`Structure`: counts and relations). Images of all scenes of one structure are scored in one call, which
         a GPU does as fast as one; a term that reads words is called scene by scene, and with it all others.
+    reads_attributes: set it to True, with `reads_words`, on a term that reads `statistics.attributes`, the maps of the words
+        "red" and "wooden" of "a red car and a wooden chair". Attention then computes them too.
     """
 
     reads_words: ClassVar[bool] = False
+    reads_attributes: ClassVar[bool] = False
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -57,6 +73,44 @@ class LossTerm(BaseModel, ABC):
 
         Returns:
             Tensor of shape (images,), differentiable; lower is better.
+        """
+
+
+class Steering(BaseModel, ABC):
+    """A steering of the model's attention, without gradients. Subclass it; the fields are its options in the configuration.
+
+    reads_words: as of a `LossTerm`.
+    window: part of the sampling steps that it steers, as fractions [start, stop) from the noisiest step on.
+    """
+
+    reads_words: ClassVar[bool] = False
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    window: tuple[float, float] = (0.0, 0.4)
+
+    @field_validator("window")
+    @classmethod
+    def _ordered(cls, window: tuple[float, float]) -> tuple[float, float]:
+        return ordered(window)
+
+    def applies(self, scene: Structure) -> bool:
+        """Whether it has anything to say of a scene; by default of every scene with relations."""
+        return bool(scene.relations)
+
+    @abstractmethod
+    def __call__(self, places: Tensor, scene: Structure, size: tuple[int, int]) -> Tensor:
+        """What is added to attention's scores, before the softmax, of the words of each object.
+
+        Args:
+            places: where images of one structure have their objects, (images, objects, 2), x then y in image sides: the
+                centres of the last step's attention maps (`ObjectStatistics.place`); at first, the middles of `scene.boxes`.
+            scene: as a `LossTerm` gets it.
+            size: (height, width) of the grid of pixels.
+
+        Returns:
+            (images, objects, height, width), or 1 for images where all are alike. What is no number counts as 0.
+            2 makes a word 7.4 times as likely there, among the others, -2 as much less.
         """
 
 
@@ -215,7 +269,15 @@ class Case:
 
 
 class Benchmark(ABC):
-    """Prompts and a rule that scores images. Registered as a class or factory; keyword arguments are its options."""
+    """Prompts and a rule that scores images. Registered as a class or factory; keyword arguments are its options.
+
+    twins: prompts come in twos that are drawn from the same seeds and must both be right, such as "a cat to the left of a dog"
+        and "a dog to the left of a cat".
+    boxes: what the detector finds are the scene's objects, so that the strict rule can count them.
+    """
+
+    twins: ClassVar[bool] = False
+    boxes: bool = True
 
     @abstractmethod
     def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:
@@ -228,6 +290,18 @@ class Benchmark(ABC):
     def labels(self, case: Case, scene: Scene) -> tuple[str, ...]:
         """What the detector looks for; by default the case's labels."""
         return case.labels
+
+    def label(self, item: SceneObject) -> str:
+        """What the detector calls an object of the scene; by default its name. The strict rule counts by it."""
+        return item.text
+
+    def pictures(self, folder: Path) -> list[tuple[Case, list[Path]]]:
+        """Images of a folder that is laid out as the publication lays out its results, by prompt.
+
+        Raises:
+            EvaluationError: there are none; the benchmark has no such layout, by default.
+        """
+        raise EvaluationError("this benchmark's publication has no layout of folders: draw with `spatialguide bench run`")
 
     @abstractmethod
     def score(

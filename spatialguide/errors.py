@@ -94,6 +94,10 @@ class ObjectWarning(UserWarning):
     """An object of the prompt cannot be drawn or told apart by this model."""
 
 
+class ParserWarning(UserWarning):
+    """A parser's own reading was not used; the message says why, and what is used instead."""
+
+
 class PictureWarning(UserWarning):
     """One of several pictures was left out; the message says why."""
 

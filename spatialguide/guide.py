@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import copy
-from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spatialguide.config import GuideConfig, TermConfig, load_config, make_config
-from spatialguide.contracts import Backend, Layers
-from spatialguide.errors import InvalidPluginError, MissingTermWarning, ObjectWarning, PromptError, SpatialGuideError
+from spatialguide.config import DEFAULT_PRESET, GuideConfig, load_config, make_config
+from spatialguide.configured import Configured
+from spatialguide.contracts import Layers
+from spatialguide.drawing import draw
+from spatialguide.errors import PromptError
 from spatialguide.registry import Registry, default_registry
 from spatialguide.result import Result
-from spatialguide.sampling import first_seeds, prompt_list, step_callback
+from spatialguide.sampling import prompt_list
 from spatialguide.scenes.planned import PlannedScene
-from spatialguide.scenes.reader import Parsed, PromptReader
+from spatialguide.scenes.reader import Parsed
 from spatialguide.scenes.scene import Scene
-from spatialguide.versions import versions
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from spatialguide.guidance.attach import Attachment
-    from spatialguide.guidance.losses import Term
-    from spatialguide.guidance.models import ModelFacts
-    from spatialguide.guidance.trace import Trace
 
 
-class SpatialGuide:
+class SpatialGuide(Configured):
     """Draws prompts the way round they say.
 
     Args:
         config: a full configuration; without it, `preset` and keyword overrides make one.
-        preset: name of a starting point, see `spatialguide.config.PRESETS`.
+        preset: name of a starting point, see `spatialguide.config.presets`.
         registry: plugins; all installed ones by default.
-        overrides: configuration keys, such as backend="tiny", steps=20, guidance={"strength": 2.0}.
+        overrides: configuration keys, such as backend="sdxl", steps=20, guidance={"strength": 2.0}.
 
     Raises:
-        ConfigError: an unknown key or a value out of range.
+        ConfigError: an unknown key or a value out of range, of loss terms too.
+        UnknownPluginError: `losses` names a term that is not installed.
 
     >>> guide = SpatialGuide(steps=20)
     >>> guide.parse("a cat to the left of a dog").describe()
@@ -51,19 +44,26 @@ class SpatialGuide:
         self,
         config: GuideConfig | None = None,
         *,
-        preset: str = "balanced",
+        preset: str = DEFAULT_PRESET,
         registry: Registry | None = None,
         **overrides: Any,
     ) -> None:
-        if config is not None and (overrides or preset != "balanced"):
+        if config is not None and (overrides or preset != DEFAULT_PRESET):
             raise TypeError("give either a whole config, or a preset and overrides")
-        self.config = config if config is not None else make_config(preset, **overrides)
-        self.registry = registry if registry is not None else default_registry()
+        made = config if config is not None else make_config(preset, registry=registry, **overrides)
+        super().__init__(made, registry if registry is not None else default_registry())
+        self.check(overrides)
 
     @classmethod
     def from_config(cls, path: str | Path, **overrides: Any) -> SpatialGuide:
-        """A guide from a YAML file; keyword overrides win."""
-        return cls(load_config(path, **overrides))
+        """A guide from a YAML file; keyword overrides win.
+
+        Raises:
+            ConfigError, UnknownPluginError: as of keywords.
+        """
+        guide = cls(load_config(path, **overrides))
+        guide.check(guide.config.model_fields_set)
+        return guide
 
     def with_config(self, config: GuideConfig) -> SpatialGuide:
         """A guide with another configuration and the same plugins; it shares this one's model where both draw with the same."""
@@ -71,12 +71,6 @@ class SpatialGuide:
         if all(getattr(config, name) == getattr(self.config, name) for name in ("backend", "backend_options")):
             other.backend, other._loaded = self.backend, self._loaded
         return other
-
-    # --- what the prompt says ------------------------------------------------------------------------------------
-
-    @cached_property
-    def _reader(self) -> PromptReader:
-        return PromptReader(self.registry, self.config.parser, self.config.strict)
 
     def parse(self, prompt: str) -> Scene:
         """Parse a prompt into a scene, and check that it can hold.
@@ -105,8 +99,6 @@ class SpatialGuide:
             As `parse`.
         """
         return self._reader.plan(self.parse(scene) if isinstance(scene, str) else scene)
-
-    # --- a pipeline of the user's ----------------------------------------------------------------------------------
 
     def attach(
         self,
@@ -145,10 +137,11 @@ class SpatialGuide:
             PromptError, ContradictionError, BindingError, UnsupportedPipelineError: before anything is touched, or, of a prompt
                 that is not given here, when the pipeline is called with it.
         """
-        from spatialguide.guidance.denoiser import refuse_unsupported
+        from spatialguide.guidance.denoiser import denoiser_of, plain, refuse_unsupported, resolved
         from spatialguide.guidance.prompts import PromptSource
 
         refuse_unsupported(pipeline)
+        resolved(self.config.guidance, plain(denoiser_of(pipeline)))
         scenes = None if scene is None else [scene] if isinstance(scene, Scene) else list(scene)
         given = None if prompt is None else prompt_list(prompt)
         if given is None and scenes is not None:
@@ -162,119 +155,13 @@ class SpatialGuide:
         fixed = None if given is None else source.fix(given, scenes, tokens)
         if tokens is not None and fixed is None:
             raise PromptError("tokens belong to a prompt: give attach() the prompt too")
-        return self._attached(pipeline, facts, layers, watch, prompts=fixed, source=source)
+        return self._attachment(pipeline, facts, layers, watch, prompts=fixed, source=source)
 
     def detach(self, pipeline: Any) -> None:
         """Take guidance off a pipeline, which is then as it was before `attach`; one that has none stays as it is."""
         from spatialguide.guidance.attach import detach
 
         detach(pipeline)
-
-    def facts(self, pipeline: Any) -> ModelFacts:
-        """What is known of a pipeline's model.
-
-        Raises:
-            UnsupportedPipelineError: nothing, and it has no attention layers of the usual names.
-        """
-        from spatialguide.guidance.denoiser import denoiser_of, plain
-        from spatialguide.guidance.models import facts_of
-
-        return facts_of(plain(denoiser_of(pipeline)), self.registry)
-
-    def _attached(self, pipeline: Any, facts: ModelFacts, layers: Layers | None, watch: bool, **prompts: Any) -> Attachment:
-        from spatialguide.guidance.attach import Attachment
-        from spatialguide.guidance.attention import find_layer
-        from spatialguide.guidance.calls import Settings
-        from spatialguide.guidance.denoiser import denoiser_of, plain
-        from spatialguide.guidance.layers import default_layers
-
-        denoiser, config = plain(denoiser_of(pipeline)), self.config.guidance
-        observed = default_layers(denoiser, facts).first(config.layers_per_level) if layers is None else layers
-        for _, name in observed:
-            find_layer(denoiser, name)
-        return Attachment(pipeline, Settings(self.terms, observed, config, facts, watch), **prompts)
-
-    def guides(self, scene: PlannedScene) -> bool:
-        """Whether a configured term has anything to say of a scene.
-
-        Raises:
-            UnknownPluginError, ConfigError: as of the configured terms.
-        """
-        return any(term.applies(scene) for term in self.terms)
-
-    def _could_guide(self, scene: PlannedScene) -> bool:
-        """As `guides`, for an unguided image: that needs no terms, so what is wrong with them does not matter."""
-        try:
-            return self.guides(scene)
-        except SpatialGuideError:
-            return bool(scene.relations)
-
-    @cached_property
-    def terms(self) -> Sequence[Term]:
-        """The configured loss terms, built.
-
-        Raises:
-            UnknownPluginError: as `losses`. ConfigError: a term does not know an option, or a value is out of range.
-        """
-        from spatialguide.guidance.losses import make_terms
-
-        return make_terms(self.losses, self.registry)
-
-    @cached_property
-    def losses(self) -> dict[str, TermConfig]:
-        """The configured terms; of those that nobody asked for by name, the ones that are installed, with a warning.
-
-        Raises:
-            UnknownPluginError: a term that was asked for is not installed, or none of the default's is.
-        """
-        installed = self.registry.names("losses")
-        known = {name: term for name, term in self.config.losses.items() if name in installed}
-        missing = [name for name in self.config.losses if name not in installed]
-        if missing and ("losses" in self.config.model_fields_set or not known):
-            self.registry.get("losses", missing[0])
-        if missing:
-            fault = f"of the default's loss terms {', '.join(missing)} are not installed: guiding with {', '.join(known)}"
-            warnings.warn(fault, MissingTermWarning, stacklevel=2)
-        return known
-
-    # --- the configured backend --------------------------------------------------------------------------------------
-
-    @cached_property
-    def backend(self) -> Backend:
-        """The configured backend plugin.
-
-        Raises:
-            UnknownPluginError: no backend has the name.
-            ConfigError: it has no such option.
-        """
-        backend = self.registry.make("backends", self.config.backend, self.config.backend_options)
-        if not isinstance(backend, Backend):
-            source = self.registry.origin("backends", self.config.backend).distribution
-            raise InvalidPluginError(
-                f"backend '{self.config.backend}' of distribution '{source}' made {type(backend).__name__}, not a Backend"
-            )
-        return backend
-
-    @cached_property
-    def _loaded(self) -> Any:
-        """The pipeline as the backend made it; guides made by `with_config` share it."""
-        return self.registry.call("backends", self.config.backend, self.backend.load)
-
-    @cached_property
-    def pipeline(self) -> Any:
-        """The backend's pipeline, loaded on first use, with the configured scheduler.
-
-        Raises:
-            ConfigError: diffusers has no such scheduler.
-        """
-        if self.config.scheduler is None:
-            return self._loaded
-        from spatialguide.models.schedulers import make_scheduler
-
-        # Another pipeline around the same parts, so that guides that share them may have schedulers of their own.
-        pipeline = copy(self._loaded)
-        pipeline.scheduler = make_scheduler(self.config.scheduler, pipeline.scheduler, self.config.scheduler_options)
-        return pipeline
 
     def __call__(
         self,
@@ -306,104 +193,4 @@ class SpatialGuide:
         Raises:
             SpatialGuideError: bad input, with the cause and the remedy.
         """
-        from spatialguide.guidance.trace import picked
-
-        prompts = prompt_list(prompt)
-        if images_per_prompt < 1:
-            raise PromptError(f"images_per_prompt must be at least 1, not {images_per_prompt}")
-        guided = guided and self.config.guidance.strength > 0
-        tries = self.config.guidance.best_of if guided else 1
-        firsts = first_seeds(seed, len(prompts) * images_per_prompt, tries)
-        scenes = self._reader.scenes(prompts, scene, self.guides if guided else self._could_guide)
-        backend = self.backend
-        said = partial(self.registry.call, "backends", self.config.backend)
-        for doubt in dict.fromkeys(doubt for each in scenes for doubt in said(partial(backend.doubts, each.scene))):
-            warnings.warn(doubt, ObjectWarning, stacklevel=2)
-        self.pipeline.set_progress_bar_config(disable=not progress)
-        guiding = [guided and self.guides(each) for each in scenes for _ in range(images_per_prompt)]
-        # Of what is not guided the first candidate is kept.
-        drawn = [
-            self._draw(scenes, images_per_prompt, [first + number for first in firsts], guided, watch, on_step)
-            for number in range(tries if any(guiding) else 1)
-        ]
-        # Of equals the first, so that the same call gives the same image.
-        chosen = [
-            max(range(len(drawn)), key=lambda number: drawn[number][1].satisfaction(image)) if guides else 0
-            for image, guides in enumerate(guiding)
-        ]
-        trace = picked([trace for _, trace in drawn], chosen)
-        trace.warn(self.terms if guided else ())
-        metadata = [
-            self._metadata(scenes[image // images_per_prompt].scene, firsts[image] + number, trace, image)
-            for image, number in enumerate(chosen)
-        ]
-        images = [drawn[number][0][image] for image, number in enumerate(chosen)]
-        return Result(images, tuple(each.scene for each in scenes), trace, metadata)
-
-    def _draw(
-        self,
-        scenes: Sequence[PlannedScene],
-        images_per_prompt: int,
-        seeds: Sequence[int],
-        guided: bool,
-        watch: bool,
-        on_step: Callable[[int, int], object] | None,
-    ) -> tuple[list[Image], Trace]:
-        import torch
-
-        from spatialguide.guidance.prompts import PromptSource
-        from spatialguide.guidance.trace import Trace
-
-        pipeline, settings, usual = self.pipeline, self._settings(), self.backend.generation
-        arguments = {
-            "prompt": [each.scene.prompt for each in scenes],
-            "num_images_per_prompt": images_per_prompt,
-            **{usual.scale if name == "guidance_scale" else name: value for name, value in settings.items()},
-            # Some pipelines want one of each for a list of prompts.
-            **{name: [value] * len(scenes) if name == "negative_prompt" else value for name, value in usual.call.items()},
-            "generator": [torch.Generator().manual_seed(s) for s in seeds],
-            **step_callback(pipeline, on_step),
-        }
-        if not (guided or watch):
-            return pipeline(**arguments).images, Trace()
-        layers = self.registry.call("backends", self.config.backend, partial(self.backend.layers, pipeline))
-        facts = self.facts(pipeline)
-        prompts = PromptSource(pipeline, facts, self._reader, self.guides, watch, guided).of(scenes)
-        with self._attached(pipeline, facts, layers, watch, prompts=prompts) as trace:
-            return pipeline(**arguments).images, trace
-
-    def _settings(self) -> dict[str, Any]:
-        """The pipeline's arguments, with the backend's usual ones where the configuration leaves them open."""
-        usual, config = self.backend.generation, self.config
-        return {
-            "num_inference_steps": config.steps or usual.steps,
-            "guidance_scale": usual.guidance_scale if config.guidance_scale is None else config.guidance_scale,
-            "width": config.width or usual.width,
-            "height": config.height or usual.height,
-        }
-
-    def _metadata(self, scene: Scene, seed: int, trace: Trace, image: int) -> dict[str, Any]:
-        from spatialguide.models.schedulers import described
-
-        guided = trace.guided(image)
-        # What was really used, where a default term is not installed.
-        config = self.config.model_copy(update={"losses": self.losses}) if guided else self.config
-        return {
-            "spatialguide": version("spatialguide"),
-            "versions": versions(self.distributions(edge.predicate for edge in scene.relations)),
-            "prompt": scene.prompt,
-            "seed": seed,
-            "guided": guided,
-            "skipped_steps": trace.skipped_steps(image),
-            "settings": self._settings(),
-            "scheduler": described(self.pipeline.scheduler),
-            "scene": scene.model_dump(mode="json"),
-            "config": config.model_dump(mode="json"),
-        }
-
-    def distributions(self, predicates: Iterable[str]) -> set[str]:
-        """Of the plugins that have a part in images of scenes with these relations."""
-        used = {("backends", self.config.backend), ("parsers", self.config.parser)}
-        used |= {("losses", name) for name in self.config.losses} | {("relations", name) for name in predicates}
-        # What is not installed had no part: an unguided image needs no terms.
-        return {item.distribution for item in self.registry if (item.kind, item.name) in used}
+        return draw(self, prompt, seed, images_per_prompt, scene, guided, watch, progress, on_step)

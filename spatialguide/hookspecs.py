@@ -1,4 +1,4 @@
-"""Hook specifications: how a plugin adds losses, relations, parsers, backends, models, detectors, benchmarks and features.
+"""Hook specifications: how a plugin adds losses, steerings, relations, parsers, backends, models, detectors, and more.
 
 A plugin is a module (or object) named by an entry point in the group "spatialguide". It implements any of these:
 
@@ -14,11 +14,11 @@ Contracts of the registered things are in `spatialguide.contracts`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor, LossTerm, Parser, Predicate
+from spatialguide.contracts import Backend, Benchmark, Detector, FeatureExtractor, LossTerm, Parser, Predicate, Steering
 
 if TYPE_CHECKING:
     from spatialguide.guidance.models import ModelFacts
@@ -34,13 +34,18 @@ def spatialguide_losses(register: Callable[[str, type[LossTerm]], None]) -> None
 
 
 @hookspec
+def spatialguide_steerings(register: Callable[[str, type[Steering]], None]) -> None:
+    """Register steerings of attention: register(name, subclass of Steering)."""
+
+
+@hookspec
 def spatialguide_relations(register: Callable[[str, Predicate], None]) -> None:
     """Register relations: register(name, Predicate); the relation's own name must be the same."""
 
 
 @hookspec
 def spatialguide_parsers(register: Callable[[str, Callable[..., Parser]], None]) -> None:
-    """Register parsers: register(name, factory); the factory is called with relations={name: Predicate}."""
+    """Register parsers: register(name, factory); it gets relations={name: Predicate} and `parser_options`."""
 
 
 @hookspec
@@ -66,6 +71,11 @@ def spatialguide_benchmarks(register: Callable[[str, Callable[..., Benchmark]], 
 @hookspec
 def spatialguide_features(register: Callable[[str, Callable[..., FeatureExtractor]], None]) -> None:
     """Register feature extractors: register(name, factory); one with a backend's name is that backend's own."""
+
+
+@hookspec
+def spatialguide_presets(register: Callable[[str, dict[str, Any]], None]) -> None:
+    """Register presets: register(name, what it changes in the configuration); the one called "balanced" holds the defaults."""
 
 
 @hookspec

@@ -15,7 +15,7 @@ from typing import Any
 import pluggy
 
 from spatialguide import hookspecs
-from spatialguide.contracts import LossTerm, Predicate
+from spatialguide.contracts import LossTerm, Predicate, Steering
 from spatialguide.errors import (
     ConfigError,
     DuplicatePluginError,
@@ -39,10 +39,10 @@ class Registered:
     module: str
 
 
-def _check_loss(name: str, value: Any) -> str | None:
-    if isinstance(value, type) and issubclass(value, LossTerm) and not inspect.isabstract(value):
+def _check_class(base: type, what: str, name: str, value: Any) -> str | None:
+    if isinstance(value, type) and issubclass(value, base) and not inspect.isabstract(value):
         return None
-    return "a loss must be a concrete subclass of spatialguide.LossTerm"
+    return f"a {what} must be a concrete subclass of spatialguide.{base.__name__}"
 
 
 def _check_relation(name: str, value: Any) -> str | None:
@@ -68,6 +68,12 @@ def _check_factory(name: str, value: Any) -> str | None:
     return None if callable(value) else "it must be a class or a factory, something that can be called"
 
 
+def _check_preset(name: str, value: Any) -> str | None:
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return None
+    return "a preset must be a dict of keys of the configuration, as a YAML file has them"
+
+
 def _check_facts(name: str, value: Any) -> str | None:
     from spatialguide.guidance.models import ModelFacts
 
@@ -77,7 +83,8 @@ def _check_facts(name: str, value: Any) -> str | None:
 
 
 _CHECKS: dict[str, Callable[[str, Any], str | None]] = {
-    "losses": _check_loss,
+    "losses": partial(_check_class, LossTerm, "loss"),
+    "steerings": partial(_check_class, Steering, "steering"),
     "relations": _check_relation,
     "parsers": _check_factory,
     "backends": _check_factory,
@@ -85,6 +92,7 @@ _CHECKS: dict[str, Callable[[str, Any], str | None]] = {
     "detectors": _check_factory,
     "benchmarks": _check_factory,
     "features": _check_factory,
+    "presets": _check_preset,
 }
 #: Names are printed, shown on pages and typed by people.
 _NAME = re.compile(r"\w[\w.:-]{0,99}")

@@ -359,8 +359,9 @@ def make_family(name: str, clip: CLIPTokenizer) -> Any:
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.eval()
-            for parameter in part.parameters():
-                if not parameter.any():  # what training starts from would hide everything
+            for key, parameter in part.named_parameters():
+                # What training starts from would hide everything; diffusers 0.38 leaves Z-Image's padding as memory was.
+                if not parameter.any() or key.endswith("pad_token"):
                     torch.nn.init.normal_(parameter, std=0.1)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

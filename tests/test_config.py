@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import yaml
 from pydantic import BaseModel
 
 from spatialguide.commands.config import checked, commented, config_schema
-from spatialguide.config import PRESETS, GuidanceConfig, GuideConfig, load_config, make_config, patched
+from spatialguide.config import SETS, GuidanceConfig, GuideConfig, load_config, make_config, patched, presets
 from spatialguide.contracts import LossTerm
-from spatialguide.errors import ConfigError
+from spatialguide.errors import ConfigError, UnknownPluginError
 from spatialguide.guidance.losses import make_terms
+from spatialguide.guidance.steering import make_steers
+from spatialguide.guide import SpatialGuide
 from spatialguide.hookspecs import hookimpl
 from spatialguide.registry import Registry, default_registry
 from spatialguide_plugins.backends.stable_diffusion import FAMILIES
@@ -25,7 +28,7 @@ def test_keywords_and_yaml_are_the_same(tmp_path: Path) -> None:
     assert keywords.losses["alignment"].options == {"margin": 0.1}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", presets())
 def test_presets_are_valid(preset: str) -> None:
     assert isinstance(make_config(preset), GuideConfig)
 
@@ -84,12 +87,13 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_a_written_configuration_is_the_preset(tmp_path: Path) -> None:
     registry = default_registry()
-    for preset in PRESETS:
+    for preset in presets():
         path = tmp_path / f"{preset}.yaml"
         path.write_text(f"preset: {preset}\n{commented(make_config(preset))}", encoding="utf-8")
         written, wanted = load_config(path), make_config(preset)
-        assert written.model_dump(exclude={"losses"}) == wanted.model_dump(exclude={"losses"})
+        assert written.model_dump(exclude={*SETS}) == wanted.model_dump(exclude={*SETS})
         assert make_terms(written.losses, registry) == make_terms(wanted.losses, registry)
+        assert make_steers(written.steerings, registry) == make_steers(wanted.steerings, registry)
         text = path.read_text(encoding="utf-8")
         assert "  # How strong a correction is" in text
         assert all(len(line) <= 128 for line in text.splitlines())
@@ -102,7 +106,7 @@ def test_every_key_says_what_it_is() -> None:
 
 def test_the_schema_knows_what_the_loader_knows() -> None:
     schema = config_schema()
-    assert schema["properties"]["preset"]["enum"] == list(PRESETS)
+    assert schema["properties"]["preset"]["enum"] == list(presets())
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == {"preset", *GuideConfig.model_fields}
     assert set(schema["$defs"]["GuidanceConfig"]["properties"]) == set(GuidanceConfig.model_fields)
@@ -118,14 +122,16 @@ def test_the_schema_holds_every_loss_with_its_options() -> None:
         assert term["additionalProperties"] is False
 
 
-def test_a_written_configuration_lists_every_loss_with_its_options() -> None:
-    head, terms = commented(make_config()).split("losses:\n")
-    assert set(yaml.safe_load(head)) == set(GuideConfig.model_fields) - {"losses"}
-    everything = yaml.safe_load(terms.replace("# ", ""))
+def test_a_written_configuration_lists_every_loss_and_steering_with_its_options() -> None:
+    head, rest = commented(make_config()).split("losses:\n")
+    assert set(yaml.safe_load(head)) == set(GuideConfig.model_fields) - {"losses", "steerings"}
+    terms, steerings = re.split(r"\n\n.*steerings:\n", rest, flags=re.DOTALL)
     registry = default_registry()
-    assert set(everything) == set(registry.names("losses"))
-    for name, options in everything.items():
-        assert set(options) == {"weight", *registry.get("losses", name).model_fields}
+    for kind, text in (("losses", terms), ("steerings", steerings)):
+        everything = yaml.safe_load(text.replace("# ", ""))
+        assert set(everything) == set(registry.names(kind))
+        for name, options in everything.items():
+            assert set(options) == {"weight", *registry.get(kind, name).model_fields}
 
 
 def test_terms_that_need_an_option_or_hold_models_are_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +220,7 @@ def test_numbers_have_bounds_and_files_limits(tmp_path: Path, text: str, message
 
 def test_the_schema_states_the_bounds() -> None:
     schema = config_schema()
-    terms = schema["properties"].pop("losses")["properties"]
+    terms = {key: term for kind in SETS for key, term in schema["properties"].pop(kind)["properties"].items()}
     sections = [schema["properties"], *(schema["$defs"][name]["properties"] for name in ("GuidanceConfig", "TermConfig"))]
     sections += [term["properties"] for term in terms.values()]
     numbers = 0
@@ -244,3 +250,10 @@ def test_what_stands_in_a_file_is_checked_though_a_keyword_wins(tmp_path: Path) 
 def test_keys_of_options_have_a_depth() -> None:
     with pytest.raises(ConfigError, match="nested deeper than 32 levels"):
         patched(make_config(), {".".join(["backend_options", *"a" * 20_000]): 1})
+
+
+def test_a_file_with_an_unknown_loss_is_refused_when_the_guide_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "guide.yaml"
+    path.write_text("losses: {presense: {}}")
+    with pytest.raises(UnknownPluginError, match="Did you mean 'presence'"):
+        SpatialGuide.from_config(path)

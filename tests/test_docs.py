@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spatialguide.config import PRESETS
+from spatialguide.config import presets
 from spatialguide.registry import Registry
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,7 @@ def test_every_loss_and_preset_is_documented(registry: Registry) -> None:
     text = (ROOT / "docs" / "method.md").read_text()
     for name in registry.names("losses"):
         assert f"| {name} |" in text
-    for preset in PRESETS:
+    for preset in presets():
         assert f"`{preset}`" in text
 
 
@@ -96,3 +96,32 @@ def test_every_public_name_has_a_docstring() -> None:
         for member, value in vars(found).items() if isinstance(found, type) else ():
             if not member.startswith("_") and callable(value) and not isinstance(value, type):
                 assert (value.__doc__ or "").strip(), f"{name}.{member}"
+
+
+def paragraphs(path: Path) -> list[list[str]]:
+    """Lines of each paragraph and list item; without front matter, code, tables and headings."""
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    lines = [line for line in text.splitlines() if not line.startswith(("|", "#"))]
+    return [block.splitlines() for block in re.split(r"\n\s*\n|\n(?=- )", "\n".join(lines)) if block.strip()]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))],
+    ids=lambda p: p.name,
+)
+def test_what_newcomers_read_is_short(path: Path) -> None:
+    """The README within 120 lines, and no paragraph of it or the guides over five."""
+    assert path.name != "README.md" or len(path.read_text().splitlines()) < 120
+    for lines in paragraphs(path):
+        assert len(lines) <= 5, lines[0]
+        assert max(map(len, lines)) <= 180, lines[0]
+
+
+def test_the_gallery_shows_its_commands_pictures() -> None:
+    text = (ROOT / "docs" / "gallery.md").read_text()
+    folder = ROOT / "docs" / "images" / "gallery"
+    drawn = re.findall(r"^spatialguide generate .* -o (\S+)$", text, flags=re.MULTILINE)
+    assert drawn == re.findall(r"images/gallery/(\S+)\)", text)
+    assert set(drawn) == {path.name for path in folder.iterdir()}
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 600_000

@@ -40,9 +40,9 @@ def snippets(document: str, language: str = "python") -> list[str]:
 def test_plugin_snippets_run_as_written() -> None:
     import types
 
-    loss, use, relation, place, backend, model, features = snippets("docs/plugins.md")
+    loss, use, relation, place, steering, backend, model, features, preset = snippets("docs/plugins.md")
     modules = []
-    for number, text in enumerate((loss, relation, place, backend, model, features)):
+    for number, text in enumerate((loss, relation, place, steering, backend, model, features, preset)):
         module = types.ModuleType(f"snippet_{number}")
         exec(compile(text, module.__name__, "exec", dont_inherit=True), module.__dict__)
         modules.append(module)
@@ -54,10 +54,13 @@ def test_plugin_snippets_run_as_written() -> None:
     for prompt in ("a cat in the top left corner", "a cat to the left of a dog"):
         # A place in the picture is a relation of one object.
         SpatialGuide(registry=registry, steps=1, losses={"+separation": {}})(prompt)
+    halves = SpatialGuide(registry=registry, steps=1, guidance={"method": "bias"}, steerings={"halves": {}})
+    assert halves("a cat to the left of a dog").metadata[0]["method"] == "bias"
     scene = SpatialGuide(registry=registry).parse("a ship on the horizon, a gull up and left of the ship")
     assert [scene.sentence(edge) for edge in scene.relations] == ["ship in_region horizon", "gull up_left_of ship"]
     assert registry.get("models", "MyTransformer2DModel").text == "before"
     assert registry.get("backends", "dreamshaper")().generation.steps == 30
+    assert SpatialGuide(registry=registry, preset="bold").config.steps == 40
     (maps,) = registry.get("features", "colours")().maps([Image.new("RGB", (20, 10), "red")])
     assert maps.shape == (1, 3, 8, 8)
     space = {"my_module": types.ModuleType("again")}
@@ -91,9 +94,15 @@ def test_the_plugin_pages_packaging_and_configuration_work(tmp_path: Path, monke
 
 
 @pytest.mark.slow
-def test_pipeline_snippet_runs(tiny_pipeline) -> None:
-    attach, modular = snippets("docs/pipelines.md")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_pipeline_snippets_run(tiny_pipeline) -> None:
+    compel = pytest.importorskip("compel")
+    attach, modular, chunks = snippets("docs/pipelines.md")
     exec(attach, {"pipe": tiny_pipeline})
+    words = "a cat to the left of a dog, " + "very " * 80 + "bright"
+    space = {"pipe": tiny_pipeline, "guide": SpatialGuide(steps=1), "Compel": compel.Compel, "words": words}
+    exec(chunks, space)
+    assert isinstance(space["image"], Image.Image)
     space = {"blocks": StableDiffusionXLAutoBlocks()}
     exec(modular, space)
     assert type(space["pipe"].guider).__name__ == "SpatialGuidance"

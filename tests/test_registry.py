@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import types
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from spatialguide import DirectionalPredicate, LossTerm, SpatialGuide, hookimpl, hookspecs, registry
+from spatialguide.config import DEFAULT_PRESET, GuideConfig
 from spatialguide.contracts import Backend, Generation
 from spatialguide.errors import (
     ConfigError,
@@ -73,6 +75,36 @@ def test_the_core_imports_no_plugin() -> None:
         assert not re.search(r"(from|import) spatialguide_(plugins|parsers)", path.read_text()), path
 
 
+#: Names that mean something else where the core says them: modes, libraries, attributes, architectures.
+HOMONYMS = {
+    "evaluation/candidates.py": {"paper"},  # a mode
+    "config.py": {"paper"},
+    "guidance/calls.py": {"paper"},
+    "guidance/denoiser.py": {"unet"},
+    "versions.py": {"spacy"},
+    "evaluation/architectures.py": {"sd15", "sd21", "sdxl"},
+}
+
+
+def test_the_core_names_no_plugin(registry: Registry) -> None:
+    kinds = ("losses", "parsers", "backends", "detectors", "presets")
+    names = {name for kind in kinds for name in registry.names(kind)} - {DEFAULT_PRESET}
+    for path in (ROOT / "spatialguide").rglob("*.py"):
+        if path.name == "page.py":  # hints for people who draw, by name of the term
+            continue
+        said = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert said & names <= HOMONYMS.get(str(path.relative_to(ROOT / "spatialguide")), set()), path
+
+
+def test_a_third_party_adds_a_preset() -> None:
+    registry = Registry()
+    registry.add(plugin("presets", ("bold", {"guidance": {"strength": 5.0}})), "their-dist")
+    config = SpatialGuide(preset="bold", registry=registry, steps=3).config
+    assert (config.guidance.strength, config.steps, config.losses) == (5.0, 3, GuideConfig().losses)
+    with pytest.raises(ConfigError, match="Did you mean 'bold'"):
+        SpatialGuide(preset="bald", registry=registry)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_documented_hook(kind: str) -> None:
     hook = getattr(hookspecs, f"spatialguide_{kind}")
@@ -120,6 +152,7 @@ def test_duplicate_names_say_who_brought_them() -> None:
         ("parsers", ("p", 3), "can be called"),
         ("backends", ("b", None), "can be called"),
         ("detectors", ("d", "x"), "can be called"),
+        ("presets", ("p", 3), "must be a dict"),
     ],
 )
 def test_wrong_registrations_are_named(kind: str, item: tuple[Any, Any], message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from spatialguide import SpatialGuide
+from spatialguide import GuideConfig, SpatialGuide
 from spatialguide.hookspecs import hookimpl
 from spatialguide.registry import Registry
 from spatialguide.versions import LIBRARIES, versions
@@ -34,5 +34,5 @@ def test_a_picture_names_the_distributions_of_the_plugins_that_it_asked() -> Non
 
 def test_an_unguided_image_needs_no_terms() -> None:
     """Such as of a plugin that was uninstalled since."""
-    result = SpatialGuide(steps=1, losses={"gone": {}})(PROMPT, guided=False)
+    result = SpatialGuide(GuideConfig.model_validate({"steps": 1, "losses": {"gone": {}}}))(PROMPT, guided=False)
     assert set(result.metadata[0]["versions"]) == set(LIBRARIES)

@@ -106,7 +106,7 @@ class Painter:
         Raises:
             SpatialGuideError: as of `SpatialGuide.pipeline`, or a term that there is not.
         """
-        self.guide.terms  # noqa: B018
+        self.guide.check()
         self.guide.pipeline  # noqa: B018
 
     def prepare(self, unit: Unit) -> Prepared:
@@ -171,7 +171,7 @@ class Painter:
                 description=each.scene.describe(),
                 seconds=seconds,
                 steps=metadata["settings"]["num_inference_steps"],
-                guided_steps=sum(step is not None and step.correction_norm > 0 for step in seen),
+                guided_steps=sum(step is not None and (step.correction_norm > 0 or bool(step.bias)) for step in seen),
                 skipped=sum(step is not None and step.skipped for step in seen),
             )
             drawn.append(Drawn(outcome, self._encoder.submit(png_bytes, result.images[number], metadata)))
@@ -183,7 +183,9 @@ class Painter:
     def _config_of(self, request: Request) -> GuideConfig:
         if not request.config:
             return self._config
-        fixed = sorted(key for key in request.config if key.split(".")[0] in ("backend", "backend_options", "parser"))
+        fixed = sorted(
+            key for key in request.config if key.split(".")[0] in ("backend", "backend_options", "parser", "parser_options")
+        )
         if fixed:
             raise SpatialGuideError(f"a request cannot set '{fixed[0]}': a run has one model and one parser; start another run")
         return patched(self._config, request.config)

@@ -29,7 +29,7 @@ from spatialguide.commands.options import (
     silence_libraries,
     split_pair,
 )
-from spatialguide.config import PRESETS, load_config, make_config
+from spatialguide.config import load_config, make_config, presets
 from spatialguide.documents import DocumentError, parse_yaml
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ def bench_run(
     name: Annotated[str, typer.Argument(metavar="BENCHMARK", help="Benchmark: see `spatialguide plugins`.")],
     option: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the benchmark, key=value, such as file=spatial_val.txt.")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option(help="The publication's file of prompts; short for --option file=PATH.", show_default=False)
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -91,7 +94,7 @@ def bench_run(
     """Run a benchmark: unguided against guided, and against whatever else is named; same prompts, same seeds."""
     _prepare()
     named = [pair for value in method or () for pair in _named(value)]
-    others = {label: make_config(source) if source in PRESETS else load_config(source) for label, source in named}
+    others = {label: make_config(source) if source in presets() else load_config(source) for label, source in named}
     if len(others) < len(named):
         raise typer.BadParameter("two methods have one name: give each its own")
     varied: dict[str, list[Any]] = {}
@@ -103,7 +106,7 @@ def bench_run(
 
     report = run_benchmark(
         benchmark_methods(chosen, others, varied),
-        Task(name, pairs(option), prompts, images, batch, seed),
+        Task(name, {**pairs(option), **({} if file is None else {"file": file})}, prompts, images, batch, seed),
         folder=folder,
         features=_features(features, feature_option, reference),
         sheet=sheet,

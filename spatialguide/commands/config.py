@@ -16,8 +16,7 @@ from rich.markup import escape
 
 from spatialguide.commands.console import echo, out
 from spatialguide.commands.options import ConfigOption, JsonOption, PresetOption, SetOption, say_warnings, settings
-from spatialguide.config import PRESETS, WITHIN, GuideConfig, TermConfig, load_config, make_config
-from spatialguide.contracts import LossTerm
+from spatialguide.config import DEFAULT_PRESET, SETS, WITHIN, GuideConfig, TermConfig, load_config, make_config, presets
 from spatialguide.errors import ConfigError, OutputError
 from spatialguide.files import STDIN, write_text
 
@@ -33,7 +32,7 @@ def init(
     """Write a configuration with every key, its default and what it does."""
     if os.path.lexists(path) and str(path) != STDIN and not force:
         raise OutputError(f"'{path}' is there already: take another name, or --force")
-    name = preset or "balanced"
+    name = preset or DEFAULT_PRESET
     write_text(path, f"preset: {name}\n\n{commented(make_config(name))}")
     if str(path) != STDIN:
         out.print(f"[bold]{escape(str(path))}[/]  use it with --config {escape(str(path))}", highlight=False, soft_wrap=True)
@@ -74,15 +73,17 @@ def checked(settings: GuideConfig) -> None:
             has no such scheduler.
     """
     from spatialguide.guidance.losses import make_terms
+    from spatialguide.guidance.steering import make_steers
     from spatialguide.registry import default_registry
 
     registry = default_registry()
-    registry.get("parsers", settings.parser)
+    registry.check_options("parsers", settings.parser, settings.parser_options)
     # A backend is made and not loaded; a detector may load its model as it is made.
     registry.make("backends", settings.backend, settings.backend_options)
     registry.check_options("detectors", settings.detector, settings.detector_options)
     if "losses" in settings.model_fields_set:
         make_terms(settings.losses, registry)
+    make_steers(settings.steerings, registry)
     if settings.scheduler is not None:
         from spatialguide.models.schedulers import scheduler_class
 
@@ -103,8 +104,8 @@ def commented(model: BaseModel) -> str:
         plain = model.model_dump(mode="json", include={name})[name]
         if isinstance(value, BaseModel):
             lines += [f"{name}:", textwrap.indent(commented(value).rstrip(), "  ")]
-        elif isinstance(model, GuideConfig) and name == "losses":
-            lines += [f"{name}:", *(f"  {line}" for line in _terms(plain))]
+        elif isinstance(model, GuideConfig) and name in SETS:
+            lines += [f"{name}:", *(f"  {line}" for line in _weighted(name, plain))]
         elif isinstance(plain, dict) and plain:
             lines += [f"{name}:", *(f"  {key}: {_in_line(each)}" for key, each in plain.items())]
         else:
@@ -113,21 +114,21 @@ def commented(model: BaseModel) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _terms(chosen: dict[str, dict[str, Any]]) -> list[str]:
-    """Every loss term with all of its options, those that are switched off as comments."""
+def _weighted(kind: str, chosen: dict[str, dict[str, Any]]) -> list[str]:
+    """Every plugin of a kind with all of its options, those that are switched off as comments."""
     from spatialguide.registry import default_registry
 
     registry = default_registry()
     lines = []
-    for name in (*chosen, *(name for name in registry.names("losses") if name not in chosen)):
-        options = {"weight": 1.0, **_usual(registry.get("losses", name)), **chosen.get(name, {})}
+    for name in (*chosen, *(name for name in registry.names(kind) if name not in chosen)):
+        options = {"weight": 1.0, **_usual(registry.get(kind, name)), **chosen.get(name, {})}
         text: str = yaml.safe_dump(options, default_flow_style=True, sort_keys=False, width=100)
         lines += [f"{'' if name in chosen else '# '}{line}" for line in f"{name}: {text}".splitlines()]
     return lines
 
 
-def _usual(kind: type[LossTerm]) -> dict[str, Any]:
-    """A term's options with their defaults, those that must be given left out."""
+def _usual(kind: type[BaseModel]) -> dict[str, Any]:
+    """A plugin's options with their defaults, those that must be given left out."""
     fields = {name: field for name, field in kind.model_fields.items() if not field.is_required()}
     usual = {name: field.get_default(call_default_factory=True, validated_data={}) for name, field in fields.items()}
     plain: dict[str, Any] = to_jsonable_python(usual)
@@ -144,20 +145,23 @@ def config_schema() -> dict[str, Any]:
     """JSON schema of a configuration file: the configuration's, and the name of its starting point."""
     from spatialguide.registry import default_registry
 
-    found = GuideConfig.model_json_schema()
-    preset = {"enum": list(PRESETS), "default": "balanced", "description": "Starting point; all other keys change it."}
+    found, usual = GuideConfig.model_json_schema(), GuideConfig().model_dump(mode="json")
+    for key, field in found["properties"].items():
+        field.setdefault("default", usual[key])
+    preset = {"enum": list(presets()), "default": DEFAULT_PRESET, "description": "Starting point; all other keys change it."}
     registry = default_registry()
-    terms = {name: _term_schema(name, registry.get("losses", name)) for name in registry.names("losses")}
-    for name, term in terms.items():
-        # References are relative to the whole document.
-        found["$defs"] |= {f"{name}.{key}": value for key, value in term.pop("$defs", {}).items()}
     found["properties"] = {"preset": preset, **found["properties"]}
-    found["properties"]["losses"] |= {"properties": terms, "additionalProperties": False}
+    for kind in SETS:
+        plugins = {name: _options_schema(name, registry.get(kind, name)) for name in registry.names(kind)}
+        for name, plugin in plugins.items():
+            # References are relative to the whole document.
+            found["$defs"] |= {f"{name}.{key}": value for key, value in plugin.pop("$defs", {}).items()}
+        found["properties"][kind] |= {"properties": plugins, "additionalProperties": False}
     return found
 
 
-def _term_schema(name: str, kind: type[LossTerm]) -> dict[str, Any]:
-    """A loss term's options, and its weight."""
+def _options_schema(name: str, kind: type[BaseModel]) -> dict[str, Any]:
+    """A plugin's options, and its weight."""
     options = kind.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
     weight = TermConfig.model_json_schema()["properties"]["weight"]
     within = {key: {**(WITHIN if _is_number(field) else {}), **field} for key, field in options["properties"].items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,4 +44,6 @@ class _PlainConsole(Console):
         raise BrokenPipeError
 
 
-out, err = _PlainConsole(emoji=False), _PlainConsole(emoji=False, stderr=True)
+#: Of tables that go into a file or a pipe, which have no width of their own.
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+out, err = _PlainConsole(emoji=False, width=_WIDTH), _PlainConsole(emoji=False, stderr=True)

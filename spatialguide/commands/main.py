@@ -24,6 +24,7 @@ from typer.rich_utils import rich_format_error
 
 from spatialguide.commands.batch import batch
 from spatialguide.commands.bench import bench
+from spatialguide.commands.calibrate import calibrate
 from spatialguide.commands.config import config as config_app
 from spatialguide.commands.console import echo, err, out, plain
 from spatialguide.commands.options import (
@@ -58,6 +59,7 @@ app.add_typer(bench, name="bench")
 app.add_typer(score, name="score")
 app.add_typer(config_app, name="config")
 app.command()(batch)
+app.command()(calibrate)
 
 PromptArgument = Annotated[
     str | None, typer.Argument(help='What to draw, such as "a cat to the left of a dog". A --scene file may hold it instead.')
@@ -120,6 +122,9 @@ def generate(
         echo(json_line(report))
     elif not quiet:
         out.print(f"[bold]{escape(str(output))}[/]  {escape(report['description'])}", highlight=False, soft_wrap=True)
+        if report["metadata"]["reason"]:
+            by = f"guided by {report['metadata']['method']}: {report['metadata']['reason']}"
+            out.print(f"  {escape(by)}", highlight=False, soft_wrap=True)
         for name, verdict in report.get("verdicts", {}).items():
             out.print(f"  {name}: {escape(verdict)}", highlight=False)
         for path in report.get("pictures", ()):
@@ -330,6 +335,8 @@ def main() -> None:
             error.message = plain(error.message or "")
             rich_format_error(error)
             code = error.exit_code
+        elif isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # of a help page
+            code = 1
         else:
             if _DEBUG in arguments:
                 err.print("".join(traceback.format_exception(error)), markup=False, highlight=False, soft_wrap=True)

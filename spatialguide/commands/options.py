@@ -14,11 +14,11 @@ import typer
 from rich.markup import escape
 
 from spatialguide.commands.console import err
-from spatialguide.config import PRESETS, GuideConfig, load_config, make_config, patched
+from spatialguide.config import DEFAULT_PRESET, GuideConfig, load_config, make_config, patched
 from spatialguide.documents import DocumentError, parse_yaml
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML configuration.")]
-PresetOption = Annotated[str | None, typer.Option(help=f"Starting point: {', '.join(PRESETS)}.")]
+PresetOption = Annotated[str | None, typer.Option(help="Starting point: see `spatialguide plugins`.")]
 StepsOption = Annotated[int | None, typer.Option(help="Sampling steps.")]
 StrengthOption = Annotated[float | None, typer.Option(help="Guidance strength; 0 draws what the plain model draws.")]
 SchedulerOption = Annotated[str | None, typer.Option(help="diffusers scheduler, such as DDIM.")]
@@ -46,7 +46,7 @@ def settings(
         given["guidance"] = guidance
     if path is not None and preset is not None:
         raise typer.BadParameter("give --config or --preset, not both: a configuration names its preset itself")
-    config = load_config(path, **given) if path is not None else make_config(preset or "balanced", **given)
+    config = load_config(path, **given) if path is not None else make_config(preset or DEFAULT_PRESET, **given)
     return patched(config, pairs(assignments))
 
 

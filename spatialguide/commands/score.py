@@ -18,9 +18,66 @@ from spatialguide.commands.options import JsonOption, pairs, say_warnings, silen
 score = typer.Typer(help="Score results that you have, by the publications' own rules.", no_args_is_help=True)
 
 
-@score.callback()
-def _group() -> None:
-    """Keep `visor` a command of its own while it is the only one."""
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Images as the publication's scripts lay them out.")]
+FolderDetector = Annotated[str, typer.Option("--detector", help="Detector: see `spatialguide plugins`.")]
+DetectorOptions = Annotated[
+    list[str] | None, typer.Option("--detector-option", help="Option of the detector, key=value, such as model=FOLDER.")
+]
+Against = Annotated[Path | None, typer.Option(help="Another method's images of the same prompts.")]
+
+
+@score.command("geneval")
+def score_geneval(
+    folder: FolderArgument,
+    detector: FolderDetector,
+    detector_option: DetectorOptions = None,
+    against: Against = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score images by GenEval's rule: FOLDER/NUMBER/samples/*.png beside metadata.jsonl; colours are left out."""
+    _score_folder("geneval", folder, detector, detector_option, against, as_json)
+
+
+@score.command("t2i")
+def score_t2i(
+    folder: FolderArgument,
+    detector: FolderDetector,
+    detector_option: DetectorOptions = None,
+    against: Against = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score images by T2I-CompBench's spatial rule: FOLDER/PROMPT_NUMBER.png, such as "a cup near a box_000000.png"."""
+    _score_folder("t2i", folder, detector, detector_option, against, as_json)
+
+
+def _score_folder(
+    name: str, folder: Path, detector: str, options: list[str] | None, against: Path | None, as_json: bool
+) -> None:
+    say_warnings(quiet=False)
+    silence_libraries()
+    from spatialguide.evaluation.detection import make_detector
+    from spatialguide.evaluation.folders import score_folder
+    from spatialguide.evaluation.report import json_ready
+    from spatialguide.guide import SpatialGuide
+
+    guide = SpatialGuide()
+    finder = make_detector(guide.registry, detector, pairs(options))
+    scores = score_folder(name, folder, finder, guide, err)
+    gains = scores.against(score_folder(name, against, finder, guide, err)) if against is not None else {}
+    if as_json:
+        echo(json.dumps(json_ready({"images": scores.images, "figures": scores.figures, "comparison": gains})))
+        return
+    table = Table(title=f"{name}, {escape(str(folder))} (percent)", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("", *scores.figures, "prompts", "images"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    figures = scores.figures.values()
+    table.add_row(name, *(f"{figure.value:.1f}" for figure in figures), str(len(scores.rows)), str(scores.images))
+    table.add_row("95% from", *(f"{figure.interval.low:.1f}" for figure in figures), style="dim")
+    table.add_row("95% to", *(f"{figure.interval.high:.1f}" for figure in figures), style="dim")
+    out.print(table)
+    for column, gain in gains.items():
+        sign = f"{gain.difference:+.1f} ({gain.interval}), p = {gain.p_value:.4f}"
+        out.print(f"{column} against {escape(str(against))}, over shared prompts: {sign}", highlight=False)
 
 
 @score.command("visor")
@@ -30,9 +87,7 @@ def score_visor(
         Path | None, typer.Option(help="Folder of images PROMPT_IMAGE.png, such as 0_3.png, to detect objects in.")
     ] = None,
     detector: Annotated[str | None, typer.Option(help="Detector for --images: see `spatialguide plugins`.")] = None,
-    detector_option: Annotated[
-        list[str] | None, typer.Option("--detector-option", help="Option of the detector, key=value, such as model=FOLDER.")
-    ] = None,
+    detector_option: DetectorOptions = None,
     write: Annotated[Path | None, typer.Option(help="Write what was detected in --images, in the publishers' format.")] = None,
     against: Annotated[Path | None, typer.Option(help="Another method's results on the same prompts.")] = None,
     as_json: JsonOption = False,

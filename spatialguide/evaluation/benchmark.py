@@ -24,6 +24,7 @@ from spatialguide.evaluation.memory import PeakMemory
 from spatialguide.evaluation.report import Report, check_installed, read_report, write_report
 from spatialguide.evaluation.runs import Run
 from spatialguide.evaluation.sheet import contact_sheet
+from spatialguide.evaluation.strict import judge
 from spatialguide.evaluation.study import BASELINE, Method, Study
 from spatialguide.files import write_bytes
 from spatialguide.guide import SpatialGuide
@@ -94,6 +95,7 @@ def run_benchmark(
         batch=task.batch,
         seed=task.seed,
         methods=dict(methods),
+        twins=benchmark.twins,
         rule=hashlib.sha256(repr([(case.labels, case.data) for case in cases]).encode()).hexdigest()[:20],
     )
     # What can be wrong is found out before the first image, not after the last.
@@ -170,15 +172,18 @@ class _Drawing:
                     )
 
     def _batch(self, part: range, name: str, keys: Sequence[str]) -> None:
-        method, first = self.study.methods[name], self.study.first_seed(part.start)
+        study, method = self.study, self.study.methods[name]
         guide = self._guide(method)
+        firsts = (study.first_seed(number) for number in part)
+        seeds = [first + image for first in firsts for image in range(study.images)]
         with PeakMemory(guide.pipeline.device) as memory:
             began = time.perf_counter()
             result = guide(
                 [self.cases[number].prompt for number in part],
                 scene=[self.scenes[number] for number in part],
                 images_per_prompt=self.study.images,
-                seed=first,
+                # Of one number the candidates of `guidance.best_of` are counted apart.
+                seed=seeds if study.twins else seeds[0],
                 guided=method.guided,
             )
             seconds = time.perf_counter() - began
@@ -217,10 +222,14 @@ class _Drawing:
         for image, boxes in zip(images, found, strict=True):
             rule = partial(self.benchmark.score, case, scene, boxes, image.size, registry.relations())
             detected, score = self._verdict(registry.call("benchmarks", self.study.benchmark, rule))
+            strictly = {}
+            if self.benchmark.boxes:
+                strictly = asdict(judge(scene, boxes, registry.relations(), image.size, self.benchmark.label))
             yield {
                 "prompt": case.prompt,
                 "relations": [edge.predicate for edge in scene.relations],
                 "detected": detected,
                 "score": score,
+                **strictly,
                 "detections": [asdict(box) for box in boxes],
             }

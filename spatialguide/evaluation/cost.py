@@ -19,10 +19,11 @@ from spatialguide.evaluation.architectures import ARCHITECTURES, Architecture, c
 from spatialguide.evaluation.memory import PeakMemory
 from spatialguide.guidance.attach import Attachment
 from spatialguide.guidance.calls import Settings
-from spatialguide.guidance.layers import default_layers
+from spatialguide.guidance.layers import default_layers, steered_layers
 from spatialguide.guidance.losses import make_terms
 from spatialguide.guidance.models import facts_of
 from spatialguide.guidance.prompts import Prompts
+from spatialguide.guidance.steering import make_steers
 from spatialguide.registry import Registry
 from spatialguide.scenes.planned import plan
 from spatialguide.scenes.records import scene_from_triples
@@ -78,6 +79,8 @@ def measure(
         "strength 0": lambda: bench.guided(strength=0.0),
         "guided": bench.guided,
         "guided, all layers": lambda: bench.guided(layers_per_level=None),
+        "bias": lambda: bench.guided(method="bias"),
+        "bias and gradient": lambda: bench.guided(method="both", every=1),
         "guided, checkpointing": lambda: bench.guided(checkpointing=True),
     }
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -117,7 +120,7 @@ class _Bench:
         noise = torch.randn(shape, generator=torch.Generator(device).manual_seed(2), dtype=dtype, device=device)
         self._sample, self._timestep = noise.repeat(2, 1, 1, 1), torch.tensor(500.0, device=device)
         scene = plan(scene_from_triples(PROMPT, [("cat", "left_of", "dog")]), registry.relations())
-        self._terms = make_terms(config.losses, registry)
+        self._terms, self._steers = make_terms(config.losses, registry), make_steers(config.steerings, registry)
         self._prompts = Prompts([scene] * images, [BINDING] * images, [PROMPT] * images, guided=True)
         scheduler = SimpleNamespace(
             timesteps=self._timestep[None].cpu(),
@@ -131,7 +134,9 @@ class _Bench:
         config = self._config.guidance.model_copy(update={**_WHOLE, **changes})
         facts = facts_of(self._unet)
         layers = default_layers(self._unet, facts).first(config.layers_per_level)
-        return Attachment(self._pipeline, Settings(self._terms, layers, config, facts), prompts=self._prompts)
+        steers, steered = (self._steers, steered_layers(self._unet, facts)) if config.method != "gradient" else ((), ())
+        settings = Settings(self._terms, layers, config, facts, steers=steers, steered=steered)
+        return Attachment(self._pipeline, settings, prompts=self._prompts)
 
     def run(self) -> float:
         """Seconds of one step."""

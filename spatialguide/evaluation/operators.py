@@ -50,8 +50,10 @@ class AddedOperators:
 
 def two_steps(config: GuideConfig) -> GuideConfig:
     """The configuration with two sampling steps, of which the first is guided."""
-    guidance = config.guidance.model_copy(update={"window": (0.0, 1 / STEPS)})
-    return config.model_copy(update={"steps": STEPS, "guidance": guidance})
+    window = (0.0, 1 / STEPS)
+    guidance = config.guidance.model_copy(update={"window": window})
+    steerings = {name: each.model_copy(update={"window": window}) for name, each in config.steerings.items()}
+    return config.model_copy(update={"steps": STEPS, "guidance": guidance, "steerings": steerings})
 
 
 def added_operators(guide: SpatialGuide, prompts: Sequence[str], images_per_prompt: int = 1) -> AddedOperators:

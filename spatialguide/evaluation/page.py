@@ -35,12 +35,14 @@ class _Shot:
     source: str
     right: bool
     detected: bool
+    double: bool
     seed: int
     boxes: tuple[tuple[float, float, float, float, str], ...]
 
     @property
     def verdict(self) -> str:
-        return "right" if self.right else "objects missing" if not self.detected else "wrong way round"
+        words = "right" if self.right else "objects missing" if not self.detected else "wrong way round"
+        return f"{words}, an object too often" if self.double else words
 
 
 @dataclass(frozen=True)
@@ -108,4 +110,4 @@ def _shot(report: Report, row: dict[str, Any]) -> _Shot:
         for x0, y0, x1, y1 in (found["box"],)
     )
     source = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return _Shot(source, row["score"] >= RIGHT, row["detected"], row["seed"], boxes)
+    return _Shot(source, row["score"] >= RIGHT, row["detected"], row.get("double", False), row["seed"], boxes)

@@ -85,6 +85,11 @@ def _oa(report: MethodReport) -> tuple[float, Interval]:
     return report.scores.oa, report.scores.intervals[0]
 
 
+def _strict(report: MethodReport) -> tuple[float, Interval]:
+    figure = report.rates["strict"].figure
+    return figure.value, figure.interval
+
+
 def _fidelity(name: str) -> _Read:
     def read(report: MethodReport) -> tuple[float, Interval]:
         figure = report.fidelity[name]
@@ -108,12 +113,13 @@ def _dots(axes: Axes, methods: Sequence[MethodReport], read: _Read, shift: float
 def _accuracy(report: Report) -> Figure:
     figure = _figure(9, 1.1 + 0.5 * len(report.methods))
     axes = figure.subplots()
-    _dots(axes, report.methods, _oa, -0.14, color=PLAIN, mfc="white", label="all objects (OA)")
-    _dots(axes, report.methods, _uncond, 0.14, color=STRONG, label="objects and relations (uncond)")
+    _dots(axes, report.methods, _oa, -0.2, color=PLAIN, mfc="white", label="all objects (OA)")
+    _dots(axes, report.methods, _uncond, 0, color=STRONG, label="and relations (uncond)")
+    _dots(axes, report.methods, _strict, 0.2, color=ACCENT, label="each as often as asked (strict)")
     axes.set_yticks(range(len(report.methods)), [each.name for each in report.methods])
     axes.set(xlim=(0, 100), xlabel="percent of images, 95% interval", ylim=(len(report.methods) - 0.5, -0.5))
     axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    figure.legend(loc="outside upper right", ncols=3, frameon=False)
     return figure
 
 

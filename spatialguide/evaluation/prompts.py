@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from spatialguide.documents import parse_json
 from spatialguide.errors import EvaluationError
 
 #: SR2D's relations in its order.
@@ -45,6 +46,23 @@ def read_lines(file: str) -> list[str]:
         return [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"cannot read '{file}': {error}; give the path of the publication's file") from error
+
+
+def read_objects(file: str) -> list[dict[str, Any]]:
+    """Objects of a publication's file of JSON lines.
+
+    Raises:
+        EvaluationError: it cannot be read, or a line is no JSON object.
+    """
+    try:
+        lines = [parse_json(line) for line in read_lines(file)]
+    except ValueError as error:
+        raise EvaluationError(
+            f"'{file}' does not hold one JSON object per line: {error}; give the publication's .jsonl"
+        ) from error
+    if not all(isinstance(line, dict) for line in lines):
+        raise EvaluationError(f"'{file}' holds lines that are no JSON objects; give the publication's .jsonl")
+    return lines
 
 
 @dataclass(frozen=True)
@@ -101,3 +119,21 @@ def sample_prompts(names: Sequence[str], count: int, seed: int, pairs: Collectio
         rng.shuffle(texts)
     mixed = [text for group in zip(*by_relation.values(), strict=True) for text in group]
     return mixed[:count]
+
+
+def sample_swapped(names: Sequence[str], count: int, seed: int, pairs: Collection[frozenset[str]] | None = None) -> list[str]:
+    """Prompts in twos, one after another, "a cat above a dog" and "a dog above a cat", spread evenly over the four relations.
+
+    Args:
+        count: how many prompts at most; whole twos.
+        pairs: only prompts of these pairs of names.
+    """
+    rng = random.Random(seed)
+    prompts = [p for p in sr2d(names) if p.is_spatial and (pairs is None or frozenset((p.subject, p.ground or "")) in pairs)]
+    by_relation: dict[str, list[tuple[Sr2dPrompt, Sr2dPrompt]]] = {relation: [] for relation in RELATION_PHRASES}
+    for one, other in zip(prompts[::2], prompts[1::2], strict=True):
+        by_relation[one.relation].append((one, other))
+    for twos in by_relation.values():
+        rng.shuffle(twos)
+    mixed = [two for group in zip(*by_relation.values(), strict=True) for two in group]
+    return [prompt.text for two in mixed[: count // 2] for prompt in rng.sample(two, 2)]

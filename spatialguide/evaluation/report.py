@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,13 +18,24 @@ from spatialguide.evaluation.fidelity import Features, FidelityMeter
 from spatialguide.evaluation.runs import Run, read_manifest
 from spatialguide.evaluation.study import BASELINE, GUIDED, Method, Study, read_study
 from spatialguide.evaluation.uncertainty import Comparison, Figure, compare, mean_figure
-from spatialguide.evaluation.visor import VisorScores, aggregate
+from spatialguide.evaluation.visor import RIGHT, VisorScores, aggregate
 from spatialguide.files import write_text
 
 _DPI = 150
+_Rows = Sequence[dict[str, Any]]
+_Read = Callable[[_Rows], NDArray[np.float64]]
 #: Not compared with the configured guidance.
 _OWN = (BASELINE, GUIDED)
 _NEEDED = ("torchmetrics", "matplotlib", "jinja2", "inflect", "filelock")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of a method's images, in percent, and what it is over the same of others', paired as in `MethodReport`."""
+
+    figure: Figure
+    comparison: Comparison | None
+    against_guided: Comparison | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,9 @@ class MethodReport:
         scores: accuracy in percent, with intervals.
         comparison: `uncond` against the plain model's, paired over prompts; None for the plain model.
         against_guided: the same against the configured guidance; None for itself, and where a study has none.
+        rates: images that are right by the strict rule ("strict"), that lack an object ("missing") or hold one too often
+            ("double"), see `spatialguide.evaluation.strict`. Of prompts that come in twos also seeds with which both are right,
+            by the benchmark's rule ("both") and by the strict one ("both strict"). NaN for runs of versions that did not look.
         relations: `uncond` of the prompts that hold each predicate.
         fidelity: by name, see `spatialguide.evaluation.fidelity`.
         seconds: per image, median over batches.
@@ -46,6 +60,7 @@ class MethodReport:
     scores: VisorScores
     comparison: Comparison | None
     against_guided: Comparison | None
+    rates: dict[str, Rate]
     relations: dict[str, Figure]
     fidelity: dict[str, Figure]
     seconds: float
@@ -108,7 +123,8 @@ def read_report(folder: Path, features: Features | None) -> Report:
     """
     study = read_study(folder)
     run = Run(folder, read_manifest(folder))
-    finished = tuple(n for n in range(len(study.prompts)) if all(run.has(study.keys(n, name)) for name in study.methods))
+    drawn = {n for n in range(len(study.prompts)) if all(run.has(study.keys(n, name)) for name in study.methods)}
+    finished = tuple(n for n in sorted(drawn) if not study.twins or n ^ 1 in drawn)
     if not finished:
         raise EvaluationError(
             f"'{folder}' holds no prompt that all {len(study.methods)} methods have drawn: start the run again, it goes on"
@@ -154,19 +170,31 @@ def _method_report(
     name: str, study: Study, shots: Mapping[str, Sequence[dict[str, Any]]], fidelity: dict[str, Figure]
 ) -> MethodReport:
     images, rows = study.images, shots[name]
-    detected, right = (np.array([float(row[column]) for row in rows]) for column in ("detected", "score"))
-    rates = _rates(rows, images)
+    detected, right = _column(rows, "detected"), _column(rows, "score")
+    rates = _per_prompt(_column(rows, "score"), images)
     held: dict[str, list[float]] = {}
     for row, rate in zip(rows[::images], rates, strict=True):
         for predicate in dict.fromkeys(row["relations"]):
             held.setdefault(predicate, []).append(float(rate))
     used = [row["memory"] for row in rows if row["memory"] is not None]
+    reads = {column: _reader(column, images) for column in ("strict", "missing", "double")}
+    if study.twins:
+        reads |= {"both": _both_reader("score", images), "both strict": _both_reader("strict", images)}
+
+    def rated(read: _Read) -> Rate:
+        others = (BASELINE if name != BASELINE else None, GUIDED if GUIDED in shots and name not in _OWN else None)
+        mine = read(rows)
+        versus = [None if other is None or np.isnan(mine).any() else compare(read(shots[other]), mine) for other in others]
+        return Rate(mean_figure(mine), *versus)
+
+    whole = rated(_reader("score", images))
     return MethodReport(
         name=name,
         method=study.methods[name],
         scores=aggregate(np.repeat(np.arange(len(rates)), images), detected, right, images),
-        comparison=None if name == BASELINE else compare(_rates(shots[BASELINE], images), rates),
-        against_guided=compare(_rates(shots[GUIDED], images), rates) if GUIDED in shots and name not in _OWN else None,
+        comparison=whole.comparison,
+        against_guided=whole.against_guided,
+        rates={column: rated(read) for column, read in reads.items()},
         relations={predicate: mean_figure(np.array(values)) for predicate, values in sorted(held.items())},
         fidelity=fidelity,
         # Medians: another process on the machine must not look like a slower method.
@@ -175,10 +203,30 @@ def _method_report(
     )
 
 
-def _rates(rows: Sequence[dict[str, Any]], images: int) -> NDArray[np.float64]:
-    """Mean score of each prompt's images, in percent."""
-    rates: NDArray[np.float64] = 100 * np.array([float(row["score"]) for row in rows]).reshape(-1, images).mean(axis=1)
+def _column(rows: _Rows, name: str) -> NDArray[np.float64]:
+    """A column of the images' rows; NaN where a row lacks it."""
+    return np.array([float(row.get(name, math.nan)) for row in rows])
+
+
+def _per_prompt(values: NDArray[np.float64], images: int) -> NDArray[np.float64]:
+    """Mean of each prompt's images, in percent."""
+    rates: NDArray[np.float64] = 100 * values.reshape(-1, images).mean(axis=1)
     return rates
+
+
+def _reader(column: str, images: int) -> _Read:
+    return lambda rows: _per_prompt(_column(rows, column), images)
+
+
+def _both_reader(column: str, images: int) -> _Read:
+    """Of each two prompts, the seeds with which both are right."""
+
+    def read(rows: _Rows) -> NDArray[np.float64]:
+        values = _column(rows, column)
+        right = np.where(np.isnan(values), values, values >= RIGHT)
+        return _per_prompt(right.reshape(-1, 2, images).min(axis=1).ravel(), images)
+
+    return read
 
 
 def _size(features: Features | None) -> int:

@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from spatialguide.config import GuideConfig, explain, patched
+from spatialguide.config import SETS, GuideConfig, explain, patched
 from spatialguide.errors import ConfigError, EvaluationError
 from spatialguide.evaluation.runs import read_manifest
 
 BASELINE = "unguided"
 GUIDED = "guided"
 #: What may differ between the methods of a run; its model, detector and size of images are one.
-VARIED = ("guidance", "losses", "steps", "guidance_scale", "scheduler", "scheduler_options")
+VARIED = ("guidance", *SETS, "steps", "guidance_scale", "scheduler", "scheduler_options")
 
 
 class Method(BaseModel):
@@ -35,7 +35,7 @@ class Method(BaseModel):
 class Study(BaseModel):
     """What a run is: a benchmark's prompts, and the methods that draw them, the plain model first.
 
-    Image i of prompt p starts from seed + p * images + i, whatever the method.
+    Image i of prompt p starts from seed + p * images + i, whatever the method; of twins, p counts the twos.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -50,6 +50,8 @@ class Study(BaseModel):
     methods: dict[str, Method]
     #: Hash of what the prompts are scored by, so that a file that changed is another run.
     rule: str = ""
+    #: Prompts come in twos of the same seeds, see `contracts.Benchmark`.
+    twins: bool = False
     #: The methods as a manifest has them, which an older version of this program wrote.
     _written: dict[str, Any] | None = PrivateAttr(None)
 
@@ -60,7 +62,7 @@ class Study(BaseModel):
 
     def first_seed(self, number: int) -> int:
         """Seed of the first image of a prompt."""
-        return self.seed + number * self.images
+        return self.seed + (number // 2 if self.twins else number) * self.images
 
     def keys(self, number: int, method: str) -> list[str]:
         """Names of one prompt's images: hashes of prompt, seed and configuration, so that the same image has the same name."""
@@ -96,8 +98,8 @@ def benchmark_methods(
     """The plain model, the configured guidance, other guidance with the same sampler, and variations of the configured one.
 
     Args:
-        others: name to configuration; its `guidance` and `losses` are used, all else is `config`'s, so that the methods
-            differ in nothing but their guidance.
+        others: name to configuration; its `guidance`, `losses` and `steerings` are used, all else is `config`'s, so that the
+            methods differ in nothing but their guidance.
         vary: dotted key to values; every combination is a method. "losses.*.KEY" is KEY of every term; of "losses" the value
             "-NAME" leaves that term out, and "-each" is each of them in turn.
 
@@ -108,8 +110,8 @@ def benchmark_methods(
     for name, other in (others or {}).items():
         if name in methods:
             raise ConfigError(f"there is a method '{name}' already: give it another name")
-        losses = {"losses": other.losses} if "losses" in other.model_fields_set else {}
-        methods[name] = Method(config=config.model_copy(update={"guidance": other.guidance, **losses}))
+        stated = {key: getattr(other, key) for key in SETS if key in other.model_fields_set}
+        methods[name] = Method(config=config.model_copy(update={"guidance": other.guidance, **stated}))
     for changes in _combinations(config, vary or {}):
         changed = config
         for key, value in changes.items():

@@ -24,6 +24,8 @@ _UNITS = {
 }
 _FORMS = {SATURATION: ".1f", DISTANCE: ".3f", FRECHET: ".3g", FRECHET_RATIO: ".2f", CLIP_SCORE: ".1f"}
 _BASE = "–"
+STRICT = "strict"
+_STRICT = (STRICT, "missing", "double")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Grid:
 
 def grids(report: Report) -> list[Grid]:
     """All tables of a report."""
-    found = [_accuracy(report), _gains(report), _cost(report)]
+    found = [_accuracy(report), _gains(report), *([_twins(report)] if report.study.twins else []), _cost(report)]
     return [*found, _relations(report)] if len({p for each in report.methods for p in each.relations}) > 1 else found
 
 
@@ -107,24 +109,40 @@ def _accuracy(report: Report) -> Grid:
     for each in report.methods:
         figures = (each.scores.oa, each.scores.uncond, each.scores.cond, *each.scores.at_least)
         cells = [_cell(figure, interval) for figure, interval in zip(figures, each.scores.intervals, strict=True)]
-        rows.append((Cell(each.name), *cells))
+        strict = [_figure(each.rates[name].figure) for name in _STRICT]
+        rows.append((Cell(each.name), *cells[:3], *strict, *cells[3:]))
     counts = (str(n + 1) for n in range(report.study.images))
     caption = (
         "Percent, with 95% intervals (bootstrap over prompts). OA: images with all objects; uncond: and all relations; "
-        "cond = uncond / OA; 1, 2, ...: prompts with at least so many right images."
+        "cond = uncond / OA; 1, 2, ...: prompts with at least so many right images. Strict: each object as often as asked "
+        "and all relations between all of them, where uncond takes any; missing, double: images with too few, too many of one."
     )
-    return Grid("Accuracy", ("method", "OA", "uncond", "cond", *counts), tuple(rows), caption)
+    return Grid("Accuracy", ("method", "OA", "uncond", "cond", *_STRICT, *counts), tuple(rows), caption)
 
 
 def _gains(report: Report) -> Grid:
-    compared = [(each, each.comparison) for each in report.methods if each.comparison is not None]
+    compared = [each for each in report.methods if each.comparison is not None]
+    several = any(each.against_guided for each in compared)
     rows = []
-    for each, versus in compared:
-        also = (each.against_guided,) if any(other.against_guided for other, _ in compared) else ()
-        rows.append((Cell(each.name), *(cell for comparison in (versus, *also) for cell in _gain(comparison))))
-    columns = ("method", "over unguided", "p", "over guided", "p")[: len(rows[0])]
-    caption = "Difference of uncond on the same prompts and seeds; p of a paired sign-flip test over prompts."
+    for each in compared:
+        strict = each.rates[STRICT]
+        versus = (each.comparison, strict.comparison, *((each.against_guided, strict.against_guided) if several else ()))
+        rows.append((Cell(each.name), *(cell for comparison in versus for cell in _gain(comparison))))
+    columns = ("method", "over unguided", "p", "strict", "p", "over guided", "p", "strict", "p")[: len(rows[0])]
+    caption = "Difference of uncond, and of strict, on the same prompts and seeds; p of a paired sign-flip test over prompts."
     return Grid("Gain", columns, tuple(rows), caption)
+
+
+def _twins(report: Report) -> Grid:
+    rows = []
+    for each in report.methods:
+        rates = [each.rates[name] for name in ("both", "both strict")]
+        rows.append((Cell(each.name), *(cell for rate in rates for cell in (_figure(rate.figure), *_gain(rate.comparison)))))
+    columns = ("method", "both", "over unguided", "p", "both strict", "over unguided", "p")
+    caption = (
+        "Prompts in twos, each drawn from the same seeds: percent of seeds with which both are right, paired over the twos."
+    )
+    return Grid("Twos", columns, tuple(rows), caption)
 
 
 def _gain(comparison: Comparison | None) -> tuple[Cell, Cell]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,10 +15,10 @@ from spatialguide.contracts import Benchmark, Case, Detection, Predicate
 from spatialguide.documents import parse_json
 from spatialguide.errors import EvaluationError
 from spatialguide.evaluation.prompts import Sr2dPrompt
+from spatialguide.evaluation.strict import Size
 from spatialguide.evaluation.uncertainty import Comparison, Interval, bootstrap, compare
-from spatialguide.scenes.scene import Relation, Scene
+from spatialguide.scenes.scene import Relation, Scene, SceneObject
 
-Size = tuple[int, int]
 #: Images per prompt in the publication.
 IMAGES = 4
 #: From this score on an image counts as right; most rules give 0 or 1, T2I-CompBench's gives 0 or more than a half.
@@ -157,17 +156,15 @@ def read_detections(path: Path) -> dict[str, Any]:
     return results
 
 
-def relation_holds(scene: Scene, edge: Relation, detections: Sequence[Detection], relation: Predicate, size: Size) -> bool:
+def relation_holds(edge: Relation, members: Sequence[Sequence[Detection]], relation: Predicate, size: Size) -> bool:
     """VISOR's rule: true if it holds for the centroids of at least one choice of boxes.
 
     Args:
+        members: of each object, its detections.
         size: width and height of the image in pixels.
     """
-    by_name: dict[str, list[np.ndarray]] = defaultdict(list)
-    for detection in detections:
-        by_name[detection.label].append(np.asarray(detection.centroid) / size)
-    choices = [by_name[scene.objects[i].text] for i in (edge.subject, *edge.objects)]
-    return any(float(relation.distance(*boxes)) > 0 for boxes in product(*choices))
+    choices = product(*(members[index] for index in (edge.subject, *edge.objects)))
+    return any(float(relation.distance(*(np.asarray(each.centroid) / size for each in boxes))) > 0 for boxes in choices)
 
 
 class VisorRule(Benchmark):
@@ -175,24 +172,28 @@ class VisorRule(Benchmark):
 
     def labels(self, case: Case, scene: Scene) -> tuple[str, ...]:
         """The scene's objects, as the publication asks its detector."""
-        return tuple(dict.fromkeys(item.text for item in scene.objects))
+        return tuple(dict.fromkeys(map(self.label, scene.objects)))
+
+    def found(self, item: SceneObject, detections: Sequence[Detection]) -> list[Detection]:
+        """What of the detections counts as an object; here all of its name."""
+        return [each for each in detections if each.label == self.label(item)]
 
     def score(
         self, case: Case, scene: Scene, detections: Sequence[Detection], size: Size, relations: Mapping[str, Predicate]
     ) -> tuple[bool, float]:
         """Whether all objects were detected, and 1 where all relations hold too."""
-        detected = set(self.labels(case, scene)) <= {detection.label for detection in detections}
-        correct = all(relation_holds(scene, e, detections, relations[e.predicate], size) for e in scene.relations)
+        members = [self.found(item, detections) for item in scene.objects]
+        detected = all(members)
+        correct = all(relation_holds(edge, members, relations[edge.predicate], size) for edge in scene.relations)
         return detected, float(detected and correct)
 
 
 def relation_verdicts(scene: Scene, detections: Sequence[Detection], relations: Mapping[str, Predicate], size: Size) -> str:
     """One line for people: 'cat left_of dog: yes', or which object is missing."""
-    present = {d.label for d in detections}
-    missing = [scene.name(i) for i, item in enumerate(scene.objects) if item.text not in present]
-    lines = [f"no {name} detected" for name in missing]
+    members = [[each for each in detections if each.label == item.text] for item in scene.objects]
+    lines = [f"no {scene.name(index)} detected" for index, found in enumerate(members) if not found]
     for edge in scene.relations:
-        if all(scene.objects[i].text in present for i in (edge.subject, *edge.objects)):
-            held = relation_holds(scene, edge, detections, relations[edge.predicate], size)
+        if all(members[index] for index in (edge.subject, *edge.objects)):
+            held = relation_holds(edge, members, relations[edge.predicate], size)
             lines.append(f"{scene.sentence(edge)}: {'yes' if held else 'no'}")
     return "; ".join(lines) or ("all objects detected" if scene.objects else "nothing to check")

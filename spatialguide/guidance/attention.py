@@ -1,4 +1,4 @@
-"""Attention observer: sees the attention call itself, inside the observed layers, and changes nothing.
+"""Attention observer: sees the attention call itself, inside the observed layers, and may add a bias to its scores.
 
 `scaled_dot_product_attention` gets queries and keys after every norm and rotary embedding, whatever projections a model has and
 however it calls them. The probabilities of the objects' tokens are computed from them anew, in float32.
@@ -26,6 +26,8 @@ from spatialguide.guidance.statistics import LayerMaps
 Binding = tuple[tuple[int, ...], ...]
 #: diffusers' processors that compute attention in ways that cannot be seen; for observed calls the usual one stands in.
 _HIDDEN_PROCESSORS = ("AttnProcessor", "SlicedAttnProcessor", "XFormersAttnProcessor")
+#: Parameters of scaled_dot_product_attention, in order.
+_ATTENTION = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,13 @@ class ObjectTokens:
             self._weights[key] = torch.from_numpy(made).to(device)
         return self._weights[key]
 
+    def marks(self, keys: int, places: Places, device: torch.device) -> Tensor:
+        """1 at each of an object's tokens and else 0, (images, objects, keys)."""
+        key = (keys, places.text, places.length, -1, device)
+        if key not in self._weights:
+            self._weights[key] = (self.weights(keys, places, self.objects, device)[:, 0] > 0).mT.float()
+        return self._weights[key]
+
     @property
     def objects(self) -> int:
         """The most objects of an image."""
@@ -106,23 +115,29 @@ class Seen:
 
 
 class _Tap(TorchFunctionMode):
-    """While it is entered, attention calls of this thread are recorded before they are made."""
+    """While it is entered, this thread's first call of attention is shown before it is made, and gets the mask that comes back.
 
-    def __init__(self, record: Callable[[Seen], None]) -> None:
+    The first counts: an image adapter's attention follows the text's.
+    """
+
+    def __init__(self, show: Callable[[Seen], Tensor | None]) -> None:
         super().__init__()
-        self._record = record
+        self._show: Callable[[Seen], Tensor | None] | None = show
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention:
-            given = {**dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)), **kwargs}
-            self._record(Seen(given["query"], given["key"], given.get("attn_mask"), given.get("scale")))
+        if func is functional.scaled_dot_product_attention and self._show is not None:
+            given = {**dict(zip(_ATTENTION, args, strict=False)), **kwargs}
+            show, self._show = self._show, None
+            mask = show(Seen(given["query"], given["key"], given.get("attn_mask"), given.get("scale")))
+            if mask is not None:
+                return func(**{**given, "attn_mask": mask})
         return func(*args, **kwargs)
 
 
 @dataclass
 class AttentionObserver:
-    """Records the attention calls of chosen layers, and stops the graph at the last of them.
+    """Records the attention calls of chosen layers, stops the graph at the last of them, and steers those of others.
 
     Use as a context manager around one denoiser forward, in which it switches torch's gradient mode, which is the thread's. On
     leaving, gradient mode and layers are as they were.
@@ -132,12 +147,16 @@ class AttentionObserver:
         layers: module names by level.
         graph: whether the maps are to be differentiated.
         first: row of the first image in what the denoiser receives; those before it are its unconditional part.
+        steered: names of the layers whose attention is steered.
+        mask: from a call of theirs to its new mask; what is recorded is what they see without.
     """
 
     denoiser: nn.Module
     layers: Layers
     graph: bool = True
     first: int = 0
+    steered: Sequence[str] = ()
+    mask: Callable[[Seen], Tensor] | None = None
     _seen: dict[str, Seen] = field(default_factory=dict)
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _grad_before: bool = False
@@ -149,10 +168,11 @@ class AttentionObserver:
     def start(self) -> None:
         """Look into the layers from now on."""
         self._grad_before = torch.is_grad_enabled()
-        found = {name: find_layer(self.denoiser, name) for _, name in self.layers}
-        for name, layer in found.items():
+        observed = {name for _, name in self.layers}
+        for name in {*observed, *(self.steered if self.mask else ())}:
+            layer = find_layer(self.denoiser, name)
             self._undo.append(_show_attention(layer))
-            self._undo.append(_replace(layer, "forward", self._watched(name, layer.forward, len(found))))
+            self._undo.append(_replace(layer, "forward", self._watched(name, layer.forward, observed)))
         torch.set_grad_enabled(self.graph)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -168,20 +188,21 @@ class AttentionObserver:
         while self._undo:
             self._undo.pop()()
 
-    def _watched(self, name: str, forward: Callable[..., Any], layers: int) -> Callable[..., Any]:
+    def _watched(self, name: str, forward: Callable[..., Any], observed: set[str]) -> Callable[..., Any]:
         """A layer's forward with a tap on it."""
 
-        def record(seen: Seen) -> None:
-            # The first counts: an image adapter's attention follows the text's, and checkpointing runs the forward again.
-            if name in self._seen:
-                return
-            self._seen[name] = seen
-            if len(self._seen) == layers:
-                # Nothing after the last observed attention can reach the loss, so it needs no graph.
-                torch.set_grad_enabled(False)
+        def show(seen: Seen) -> Tensor | None:
+            mask = self.mask(seen) if self.mask is not None and name in self.steered else None
+            # Checkpointing runs the forward again.
+            if name in observed and name not in self._seen:
+                self._seen[name] = seen
+                if len(self._seen) == len(observed):
+                    # Nothing after the last observed attention can reach the loss, so it needs no graph.
+                    torch.set_grad_enabled(False)
+            return mask
 
         def watched(*args: Any, **kwargs: Any) -> Any:
-            with _Tap(record):
+            with _Tap(show):
                 return forward(*args, **kwargs)
 
         return watched

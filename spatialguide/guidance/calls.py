@@ -12,7 +12,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from spatialguide.config import GuidanceConfig
 from spatialguide.contracts import Layers
 from spatialguide.errors import UnguidedWarning, UnsupportedPipelineError
 from spatialguide.guidance.attention import AttentionObserver, Places
+from spatialguide.guidance.bias import Bias, Sight
 from spatialguide.guidance.correction import prediction_type_of, signal_rate
 from spatialguide.guidance.denoiser import (
     CallOrder,
@@ -30,6 +31,7 @@ from spatialguide.guidance.denoiser import (
     order_of,
     plain,
     prediction_of,
+    resolved,
     rows_of,
     with_prediction,
 )
@@ -38,19 +40,25 @@ from spatialguide.guidance.models import ModelFacts
 from spatialguide.guidance.prompts import Prompts
 from spatialguide.guidance.scene_batch import SceneBatch
 from spatialguide.guidance.schedule import Schedule, StepPlan
+from spatialguide.guidance.steering import Steer
 from spatialguide.guidance.step import Prediction, Scores, correct, gradient, score
-from spatialguide.guidance.trace import StepRecord, Trace
+from spatialguide.guidance.trace import BiasShares, StepRecord, Trace
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a pipeline is guided. layers: to observe. watched: look at every step of images with objects, guided or not."""
+    """How a pipeline is guided. layers: to observe; steered: whose attention is steered.
+
+    watched: look at every step of images with objects, guided or not.
+    """
 
     terms: Sequence[Term]
     layers: Layers
     config: GuidanceConfig
     facts: ModelFacts
     watched: bool = False
+    steers: Sequence[Steer] = ()
+    steered: Sequence[str] = ()
 
 
 @dataclass
@@ -58,14 +66,17 @@ class Generation:
     """One call of the pipeline.
 
     prompts: None while they are not known. guided: whether it uses classifier-free guidance, as its text encoding was told.
-    places: by the shape of the latents.
+    schedule: of its steps, from the first call of the denoiser on. places: by the shape of the latents. sight: what its last
+    step saw.
     """
 
     prompts: Prompts | None
-    schedule: Schedule
+    config: GuidanceConfig
     guided: bool = False
+    schedule: Schedule | None = None
     batch: SceneBatch | None = None
     places: dict[torch.Size, Places] = field(default_factory=dict)
+    sight: Sight | None = None
     unread: bool = False
 
 
@@ -74,7 +85,8 @@ class _Step:
     """One sampling step, from its first call of the denoiser to the scheduler's.
 
     leaves: what the conditional part received, one tensor, or one an image. others: predictions of the parts that ran before
-    it, None where all run in one call. direction: gradient of the loss.
+    it, None where all run in one call. bias: what is added to attention; shares: how much of it each image got. direction:
+    gradient of the loss.
     """
 
     plan: StepPlan
@@ -84,6 +96,8 @@ class _Step:
     leaves: list[Tensor]
     half: bool
     others: list[Any] | None
+    bias: Bias | None = None
+    shares: BiasShares | None = None
     unconditional: Tensor | None = None
     scores: Scores | None = None
     needed: Tensor | None = None
@@ -116,7 +130,7 @@ class GuidedCalls:
         if prompts is not None and not prompts.guided:
             config = config.model_copy(update={"strength": 0.0})
         self.abandon()
-        self.generation = Generation(prompts, Schedule(config, self._settings.watched), guided)
+        self.generation = Generation(prompts, config, guided)
         self._trace.clear()
 
     # --- the denoiser's hooks ------------------------------------------------------------------------------------
@@ -132,6 +146,8 @@ class GuidedCalls:
             return None
         denoiser, facts = plain(called), self._settings.facts
         call = self._bound(denoiser, args, kwargs)
+        if current.schedule is None:
+            current.schedule = self._schedule(denoiser)
         plan = current.schedule.plan(self._pipeline, self._timestep(denoiser, call))
         if self._step is not None:
             if plan is not None and plan.timestep == self._step.plan.timestep:
@@ -144,8 +160,6 @@ class GuidedCalls:
             )
         if plan is None:
             return None
-        if torch.is_inference_mode_enabled():
-            raise UnsupportedPipelineError("guidance needs gradients: call the pipeline outside torch.inference_mode()")
         name = facts.latents_name(denoiser)
         sample, lists = call[name], facts.latents == "list"
         batch = len(sample)
@@ -164,10 +178,12 @@ class GuidedCalls:
             call = rows_of(call, rows, batch, lists)
             sample, rows = call[name], slice(0, images)
         observed = self._settings.layers if plan.observed else Layers({})
-        observer = AttentionObserver(denoiser, observed, graph=plan.guided, first=rows.start)
+        bias = self._bias(plan, denoiser, call, rows) if plan.biased else None
+        mask = None if bias is None else bias.mask
+        observer = AttentionObserver(denoiser, observed, plan.guided, rows.start, self._settings.steered, mask)
         parts_of_batch = sample[rows] if lists else [sample[rows]]
         leaves = [part.detach().requires_grad_(plan.guided) for part in parts_of_batch]
-        self._step = _Step(plan, order, observer, call, leaves, half, others)
+        self._step = _Step(plan, order, observer, call, leaves, half, others, bias)
         self._open = True
         observer.start()
         if plan.split:
@@ -186,8 +202,8 @@ class GuidedCalls:
             return None
         self._open = False
         self._run_eagerly(False)
-        step.observer.stop()
         if output is None:  # the forward raised; its error is on its way
+            step.observer.stop()
             self.abandon()
             return None
         full = prediction_of(output)
@@ -203,6 +219,7 @@ class GuidedCalls:
             )
         else:
             self._score(step, plain(called))
+        step.observer.stop()
         step.observer.forget()
         if step.order.unconditional is not None:
             images = len(full) // step.order.parts
@@ -210,6 +227,13 @@ class GuidedCalls:
             step.unconditional = _stacked(full[first : first + images])
         self._await_scheduler()
         return with_prediction(output, full) if step.plan.split and not isinstance(output, Tensor) else None
+
+    def _schedule(self, denoiser: nn.Module) -> Schedule:
+        settings, config = self._settings, self.generation.config
+        if config.strength > 0:
+            config, self._trace.reason = resolved(config, denoiser)
+            self._trace.method = config.method
+        return Schedule(config, settings.watched, settings.steers)
 
     @property
     def _separate(self) -> bool:
@@ -245,9 +269,26 @@ class GuidedCalls:
         images = batch // order.parts
         if current.batch is None or current.batch.images != images:
             scenes, bindings = current.prompts.scenes, current.prompts.bindings
-            current.batch = SceneBatch.of(scenes, bindings, images // prompts, self._settings.terms)
+            current.batch = SceneBatch.of(scenes, bindings, images // prompts, self._settings.terms, self._settings.steers)
             current.places.clear()
+            current.sight = None
         return order, images
+
+    def _places(self, denoiser: nn.Module, call: Mapping[str, Any], sample: Any) -> Places:
+        """The same at every step, and to ask for it may wait for the device."""
+        batch, places = self.generation.batch, self.generation.places
+        assert batch is not None
+        shape = sample[0].shape
+        if shape not in places:
+            places[shape] = self._settings.facts.places(denoiser, call, sample, batch.images)
+        return places[shape]
+
+    def _bias(self, plan: StepPlan, denoiser: nn.Module, call: Mapping[str, Any], rows: slice) -> Bias:
+        current, sample = self.generation, call[self._settings.facts.latents_name(denoiser)]
+        assert current.batch is not None
+        assert current.schedule is not None
+        steers, places = current.schedule.active(plan.progress), self._places(denoiser, call, sample)
+        return Bias(current.batch, steers, current.sight, places, rows.start)
 
     def _score(self, step: _Step, denoiser: nn.Module) -> None:
         """The loss and its gradient; a call that is only looked at is recorded here."""
@@ -259,18 +300,22 @@ class GuidedCalls:
         # Statistics are float32, under autocast too.
         with torch.set_grad_enabled(plan.guided), torch.autocast(device.type, enabled=False):
             sample = step.leaves if facts.latents == "list" else step.leaves[0]
-            shape, places = step.leaves[0].shape, self.generation.places
-            if shape not in places:
-                # The same at every step, and to ask for it may wait for the device.
-                places[shape] = facts.places(denoiser, step.call, sample, batch.images)
-            maps = step.observer.maps(batch.tokens, places[shape])
-            scores = score(maps, batch, config, plan.ranked, self._settings.watched)
+            maps = step.observer.maps(batch.tokens, self._places(denoiser, step.call, sample))
+            scores = score(maps, batch, config, plan, self._settings.watched)
+            needed, sight, before, bias = scores.needed, scores.sight, self.generation.sight, None
+            if scores.holds is not None and (plan.guided or plan.biased):
+                assert self.generation.schedule is not None
+                unfinished = self.generation.schedule.unfinished(scores.holds, plan.index)
+                needed = needed * unfinished
+                sight = sight and replace(sight, unmet=sight.unmet * unfinished)
+            self.generation.sight = sight
+            if step.bias is not None:
+                rows = {row for group in batch.groups if step.bias.steered(group) for row in group.rows}
+                bias = BiasShares(frozenset(rows), None if before is None else before.unmet)
             if not plan.guided:
-                self._trace.add(StepRecord(plan.index, plan.timestep, batch.images, scores.groups))
+                self._trace.add(StepRecord(plan.index, plan.timestep, batch.images, scores.groups, bias=bias))
                 return
-            needed = scores.needed
-            if scores.holds is not None:
-                needed = needed * self.generation.schedule.unfinished(scores.holds, plan.index)
+            step.shares = bias
             step.scores, step.needed = scores, needed
             step.direction = gradient(scores.loss, needed, step.leaves, step.half)
 
@@ -328,7 +373,8 @@ class GuidedCalls:
         )
         with torch.no_grad():
             delta, sizes = correct(_fitted(step.direction, combined), step.scores.loss, step.needed, prediction, config)
-            self._trace.add(StepRecord(step.plan.index, step.plan.timestep, batch.images, step.scores.groups, sizes))
+            plan = step.plan
+            self._trace.add(StepRecord(plan.index, plan.timestep, batch.images, step.scores.groups, sizes, step.shares))
             return combined + delta.to(combined.dtype)
 
     # --- around a call -------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spatialguide.errors import UnsupportedPipelineError
 
 if TYPE_CHECKING:
+    from spatialguide.config import GuidanceConfig
     from spatialguide.guidance.models import ModelFacts
 
 #: Denoisers of video.
@@ -145,10 +146,32 @@ def _refuse_hooks(denoiser: nn.Module) -> None:
             raise UnsupportedPipelineError(
                 "context parallelism splits the pixels over devices, so that no layer sees a whole map: guide without it"
             )
+
+
+def no_gradients(denoiser: nn.Module) -> str | None:
+    """Why no gradient can be had of a call of the denoiser, and what to do about it; None where it can."""
+    if torch.is_inference_mode_enabled():
+        return "torch.inference_mode() allows no gradients: use torch.no_grad() in its place"
+    for module in denoiser.modules():
         registry = getattr(module, "_diffusers_hook", None)
         for hook, remedy in _SWAPPING.items():
             if registry is not None and registry.get_hook(hook) is not None:
-                raise UnsupportedPipelineError(f"{hook.replace('_', ' ')} takes the weights away before the backward: {remedy}")
+                return f"{hook.replace('_', ' ')} takes the weights away before the backward: {remedy}"
+    return None
+
+
+def resolved(config: GuidanceConfig, denoiser: nn.Module) -> tuple[GuidanceConfig, str | None]:
+    """A configuration with method "auto" replaced by what can run, and why that is no better one.
+
+    Raises:
+        UnsupportedPipelineError: gradients are asked for, and cannot be had.
+    """
+    fault = None if config.method == "bias" else no_gradients(denoiser)
+    if config.method == "auto":
+        return config.model_copy(update={"method": "bias" if fault else "both"}), fault
+    if fault is not None:
+        raise UnsupportedPipelineError(f"{fault}; or guide by bias, which needs none (guidance.method: bias)")
+    return config, None
 
 
 class EagerCalls:

@@ -24,9 +24,8 @@ from torch import Tensor
 from spatialguide.config import make_config
 from spatialguide.errors import UnguidedWarning
 from spatialguide.guidance.attach import weights_frozen
-from spatialguide.guidance.calls import GuidedCalls, Settings
+from spatialguide.guidance.calls import GuidedCalls
 from spatialguide.guidance.denoiser import compiled_calls_suspended, denoiser_of, plain, refuse_unsupported
-from spatialguide.guidance.layers import default_layers
 from spatialguide.guidance.prompts import PromptSource
 from spatialguide.guidance.trace import Trace
 from spatialguide.guide import SpatialGuide
@@ -74,8 +73,10 @@ class SpatialGuidance(BaseGuidance):  # type: ignore[misc]
             self.guider.disable()
         saved = {"class": type(self.guider).__name__, "config": dict(self.guider.config)}
         self.register_to_config(guider=saved, preset=preset, overrides=overrides, start=start, stop=stop, enabled=enabled)
-        changed = config.guidance.model_copy(update={"window": window})
-        self._guide = SpatialGuide(config.model_copy(update={"guidance": changed}))
+        changed: dict[str, Any] = {"guidance": config.guidance.model_copy(update={"window": window})}
+        if (start, stop) != (None, None):
+            changed["steerings"] = {name: each.model_copy(update={"window": window}) for name, each in config.steerings.items()}
+        self._guide = SpatialGuide(config.model_copy(update=changed))
         #: What guidance saw and did in the last generation.
         self.trace = Trace()
         self._calls: GuidedCalls | None = None
@@ -98,12 +99,10 @@ class SpatialGuidance(BaseGuidance):  # type: ignore[misc]
         denoiser = plain(denoiser_of(components))
         # A guider's predictions are calls of their own, the conditional one first.
         facts = replace(self._guide.facts(components), calls="separate")
-        config = self._guide.config.guidance
         texts = prompt_list(prompt)
         source = PromptSource(components, facts, self._guide._reader, self._guide.guides, watch=False)
         prompts = source.read(texts, {})
-        layers = default_layers(denoiser, facts).first(config.layers_per_level)
-        self._calls = _GuidersCalls(components, Settings(self._guide.terms, layers, config, facts), self.trace, compiled=False)
+        self._calls = _GuidersCalls(components, self._guide.settings(denoiser, facts), self.trace, compiled=False)
         self._calls.begin(prompts)
         self._fresh = True
         return prompts.texts[0] if isinstance(prompt, str) else list(prompts.texts)

@@ -23,13 +23,7 @@ def default_layers(denoiser: nn.Module, facts: ModelFacts) -> Layers:
     Raises:
         UnsupportedPipelineError: the denoiser has no layers in which pixels attend to text.
     """
-    names = [
-        name
-        for name, module in denoiser.named_modules()
-        if re.fullmatch(facts.layers, name)
-        and hasattr(module, "processor")
-        and (facts.text != "apart" or getattr(module, "is_cross_attention", True))
-    ]
+    names = _attention_layers(denoiser, facts, facts.layers)
     if not names:
         raise UnsupportedPipelineError(
             f"{type(denoiser).__name__} has no layers called {facts.layers} in which pixels attend to text: it cannot be "
@@ -40,6 +34,21 @@ def default_layers(denoiser: nn.Module, facts: ModelFacts) -> Layers:
     chosen = sorted({min(round(depth * len(names)), len(names) - 1) for depth in facts.depths})
     # All have one resolution, and serve both levels.
     return Layers(dict.fromkeys(("coarse", "mid"), tuple(names[number] for number in chosen)))
+
+
+def steered_layers(denoiser: nn.Module, facts: ModelFacts) -> tuple[str, ...]:
+    """All layers whose attention a bias steers."""
+    return tuple(_attention_layers(denoiser, facts, facts.steered or facts.layers))
+
+
+def _attention_layers(denoiser: nn.Module, facts: ModelFacts, pattern: str) -> list[str]:
+    return [
+        name
+        for name, module in denoiser.named_modules()
+        if re.fullmatch(pattern, name)
+        and hasattr(module, "processor")
+        and (facts.text != "apart" or getattr(module, "is_cross_attention", True))
+    ]
 
 
 def decoder_layers(names: list[str]) -> Layers:

@@ -6,18 +6,17 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from spatialguide.config import TermConfig, explain
+from spatialguide.config import TermConfig
 from spatialguide.contracts import LossTerm
-from spatialguide.errors import ConfigError, InvalidPluginError, MissingTermWarning, PluginError, SpatialGuideError
+from spatialguide.errors import InvalidPluginError, MissingTermWarning
 from spatialguide.guidance.constants import constant
 from spatialguide.guidance.statistics import ObjectStatistics
+from spatialguide.guidance.weighted import Weighted, make
 from spatialguide.registry import Registry
 from spatialguide.scenes.planned import PlannedScene, Structure
 
@@ -27,18 +26,14 @@ _TINY = 1e-3
 
 
 @dataclass(frozen=True)
-class Term:
+class Term(Weighted):
     """A loss term, its weight, and where it came from."""
 
-    name: str
-    term: LossTerm
-    weight: float
-    distribution: str
-
     @property
-    def where(self) -> str:
-        """For messages."""
-        return f"loss '{self.name}' of distribution '{self.distribution}'"
+    def term(self) -> LossTerm:
+        """The plugin."""
+        made: LossTerm = self.plugin
+        return made
 
     def applies(self, scene: PlannedScene) -> bool:
         """Whether the term has anything to say of a scene.
@@ -50,10 +45,6 @@ class Term:
         with self._own_code(shown):
             return bool(self.term.applies(shown))
 
-    def seen(self, scene: PlannedScene) -> Structure:
-        """What the term is shown of a scene."""
-        return scene if self.term.reads_words else scene.structure
-
     def value(self, statistics: ObjectStatistics, scene: PlannedScene) -> Tensor:
         """The term's value for images of one structure, (images,), not weighted.
 
@@ -61,7 +52,7 @@ class Term:
             PluginError: it raises. InvalidPluginError: it returns something else, or spoils what others see.
         """
         part, shown, like = statistics.at(self.term.levels), self.seen(scene), statistics.mass
-        with self._own_code(shown, (part.mass, part.centroid, part.variance, part.distances, *part.maps)):
+        with self._own_code(shown, (part.mass, part.centroid, part.variance, part.distances, *part.maps, *part.attributes)):
             value = self.term(part, shown)
         tensor, shape = isinstance(value, Tensor), tuple(like.shape[:1])
         if not (tensor and value.shape == shape and value.is_floating_point() and value.device == like.device):
@@ -84,13 +75,10 @@ class Term:
             yield
             if (shown.counts, shown.relations) != asked:
                 fault = "changed the scene, which other terms read too: only read it"
-        except SpatialGuideError:
-            raise
         except (Exception, SystemExit) as error:
-            advice = "repair it, or leave the term out"
-            if isinstance(error, AttributeError) and "'Structure'" in str(error):
-                advice = "set reads_words = True on a term that reads the scene's words"
-            raise PluginError(f"{self.where} raised {type(error).__name__}: {error}; {advice}") from error
+            wordless = isinstance(error, AttributeError) and "'Structure'" in str(error)
+            advice = "set reads_words = True on a term that reads the scene's words" if wordless else None
+            raise self.raised(error, advice) from error
         finally:
             for hook in hooks:
                 hook.remove()
@@ -153,19 +141,6 @@ def make_terms(losses: Mapping[str, TermConfig], registry: Registry) -> tuple[Te
     """Build the configured loss terms.
 
     Raises:
-        UnknownPluginError: no such loss.
-        ConfigError: a term does not know an option, or a value is out of range.
-        PluginError: a term cannot be built.
+        UnknownPluginError, ConfigError, PluginError: see `weighted.make`.
     """
-    terms = []
-    for name, config in losses.items():
-        term = registry.call("losses", name, partial(_built, name, registry.get("losses", name), config.options))
-        terms.append(Term(name, term, config.weight, registry.origin("losses", name).distribution))
-    return tuple(terms)
-
-
-def _built(name: str, kind: type[LossTerm], options: Mapping[str, Any]) -> LossTerm:
-    try:
-        return kind(**options)
-    except ValidationError as error:
-        raise ConfigError(f"losses.{name}: {explain(error, kind)}") from error
+    return make(Term, "losses", losses, registry)

@@ -28,7 +28,9 @@ class ModelFacts:
     Attributes:
         denoiser: name of its class; classes derived from it are of its kind.
         models: those that people know it from.
-        layers: pattern of the names of its attention layers in which pixels attend to text.
+        layers: pattern of the names of its attention layers in which pixels attend to text, among which those to observe are
+            chosen.
+        steered: pattern of the layers whose attention a bias steers; by default the same.
         depths: which of them are observed, as fractions of their number; empty for a UNet's decoder.
         text: where the text's tokens are: "apart" (keys of their own, cross-attention), "before" or "after" the pixels'.
         latents: how the denoiser gets them: "channels first" (images, channels, height, width), "channels last" (images,
@@ -62,6 +64,7 @@ class ModelFacts:
     padded: str | None = None
     lengths: str | None = None
     reads: Callable[[Any, Mapping[str, Any]], list[Encoding]] = tokens.shared
+    steered: str | None = None
     tried: str = "random weights"
 
     def described(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spatialguide.errors import BindingError, ObjectWarning, PromptError, UnsupportedPipelineError
 from spatialguide.guidance.attention import Binding
 from spatialguide.guidance.denoiser import cleans_away
-from spatialguide.guidance.tokens import bind, reads_as
+from spatialguide.guidance.tokens import bind, bind_attributes, reads_as
 from spatialguide.scenes.planned import PlannedScene
 from spatialguide.scenes.reader import PromptReader
 from spatialguide.scenes.scene import Scene
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Prompts:
     """What one call of the pipeline is to show, one entry per prompt.
 
-    scenes: None for what is left to the plain pipeline. bindings: token positions of each scene's objects.
+    scenes: None for what is left to the plain pipeline. bindings: token positions of each scene's objects,
+        then of its attributes, unless the tokens were given.
     texts: what the text encoders are to read. guided: whether any scene is to be corrected, and not only looked at.
     """
 
@@ -81,7 +82,10 @@ class PromptSource:
                 raise UnsupportedPipelineError(
                     f"{type(self._pipeline).__name__} has no tokenizer to bind the prompt's objects with: load it with one"
                 )
-            tokens = [() if scene is None else bind(scene.scene, stretches) for scene in looked_at]
+            tokens = [
+                () if scene is None else bind(scene.scene, stretches) + bind_attributes(scene.scene, stretches)
+                for scene in looked_at
+            ]
         return Prompts(looked_at, tokens, [scene.scene.prompt for scene in scenes], self._guided and any(guiding))
 
     def read(self, texts: Sequence[str], call: Mapping[str, Any]) -> Prompts:

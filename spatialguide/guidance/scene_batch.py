@@ -12,24 +12,31 @@ from spatialguide.guidance.attention import Binding, ObjectTokens
 from spatialguide.guidance.constants import index
 from spatialguide.guidance.losses import Term
 from spatialguide.guidance.statistics import LayerMaps
+from spatialguide.guidance.steering import Steer
 from spatialguide.scenes.planned import PlannedScene
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one structure. rows: their places in the batch; whole: they are all of it; terms: those that apply."""
+    """Images of one structure. rows: their places in the batch; whole: they are all of it; terms, steers: those that apply.
+
+    attributes: how many of them have maps, after the objects'.
+    """
 
     rows: tuple[int, ...]
     whole: bool
     scene: PlannedScene
     terms: tuple[Term, ...]
+    attributes: int = 0
+    steers: tuple[Steer, ...] = ()
 
     def of(self, maps: Sequence[LayerMaps]) -> list[LayerMaps]:
         """The group's part of a batch's maps."""
-        objects = len(self.scene.counts)
-        if self.whole:
-            return [LayerMaps(layer.level, layer.maps[:, :objects]) for layer in maps]
-        return [LayerMaps(each.level, each.maps.index_select(0, index(self.rows, each.maps))[:, :objects]) for each in maps]
+        own = maps if self.whole else [LayerMaps(e.level, e.maps.index_select(0, index(self.rows, e.maps))) for e in maps]
+        end = len(self.scene.counts)
+        if not self.attributes:
+            return [LayerMaps(each.level, each.maps[:, :end]) for each in own]
+        return [LayerMaps(e.level, e.maps[:, :end], e.maps[:, end : end + self.attributes]) for e in own]
 
 
 @dataclass(frozen=True)
@@ -45,25 +52,42 @@ class SceneBatch:
 
     @classmethod
     def of(
-        cls, scenes: Sequence[PlannedScene | None], bindings: Sequence[Binding], per_scene: int, terms: Sequence[Term]
+        cls,
+        scenes: Sequence[PlannedScene | None],
+        bindings: Sequence[Binding],
+        per_scene: int,
+        terms: Sequence[Term],
+        steers: Sequence[Steer] = (),
     ) -> SceneBatch:
         """Put scenes together.
 
         Args:
             scenes: one per prompt; None for one that is left to the plain pipeline.
-            bindings: token positions, per scene and object.
+            bindings: token positions, per scene: of each object, then of each attribute, which are left out unless a term
+                reads them.
             per_scene: images of each.
         """
-        by_structure = not any(term.term.reads_words for term in terms)
-        members: dict[Hashable, tuple[PlannedScene, list[int]]] = {}
-        for number, scene in enumerate(scenes):
+        wordy = [term.term.reads_words or term.term.reads_attributes for term in terms]
+        by_structure = not any([*wordy, *(each.plugin.reads_words for each in steers)])
+        if not any(term.term.reads_attributes for term in terms):
+            bindings = [binding[: len(scene.counts) if scene else 0] for scene, binding in zip(scenes, bindings, strict=True)]
+        members: dict[Hashable, tuple[PlannedScene, int, list[int]]] = {}
+        for number, (scene, binding) in enumerate(zip(scenes, bindings, strict=True)):
             if scene is not None and scene.counts:
-                _, rows = members.setdefault(scene.structure if by_structure else scene, (scene, []))
+                attributes = len(binding) - len(scene.counts)
+                _, _, rows = members.setdefault(scene.structure if by_structure else scene, (scene, attributes, []))
                 rows += range(number * per_scene, (number + 1) * per_scene)
         images = len(scenes) * per_scene
         groups = tuple(
-            Group(tuple(rows), len(rows) == images, scene, tuple(term for term in terms if term.applies(scene)))
-            for scene, rows in members.values()
+            Group(
+                tuple(rows),
+                len(rows) == images,
+                scene,
+                tuple(term for term in terms if term.applies(scene)),
+                attributes,
+                tuple(steer for steer in steers if steer.applies(scene)),
+            )
+            for scene, attributes, rows in members.values()
         )
         tokens = [
             () if scene is None else binding for scene, binding in zip(scenes, bindings, strict=True) for _ in range(per_scene)
@@ -71,9 +95,10 @@ class SceneBatch:
         return cls(images, groups, ObjectTokens(tokens))
 
     def joined(self, values: Sequence[Tensor]) -> Tensor:
-        """One number per image of each group as one per image of the batch, (images,); 0 or False for images of no group."""
+        """What there is for each image of each group as one tensor for the batch, (images, ...); 0 or False for images of no
+        group."""
         if len(self.groups) == 1 and self.groups[0].whole:
             return values[0]
         rows = tuple(row for group in self.groups for row in group.rows)
         joined = torch.cat(list(values))
-        return joined.new_zeros(self.images).index_copy(0, index(rows, joined), joined)
+        return joined.new_zeros(self.images, *joined.shape[1:]).index_copy(0, index(rows, joined), joined)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spatialguide.config import GuidanceConfig
+from spatialguide.guidance.steering import Steer
 
 #: Where in the sampling an image is looked at to be ranked, as a fraction: the layout is there by then, and the default's
 #: guidance over.
@@ -21,8 +23,9 @@ RANKED = 0.4
 class StepPlan:
     """What is done with a call of the denoiser.
 
-    index: number of its sampling step. timestep: as a number.
+    index: number of its sampling step. progress: how much of the sampling is done before it. timestep: as a number.
     guided: it is corrected.
+    biased: its attention is steered.
     split: the parts of its batch run one after the other. So they do in guided calls, and in those that would be guided if not
         all images had finished before: an image is to come out the same, to the last bit, whether the others of its batch have
         finished or not.
@@ -31,8 +34,10 @@ class StepPlan:
     """
 
     index: int
+    progress: float
     timestep: float
     guided: bool
+    biased: bool
     split: bool
     observed: bool
     ranked: bool
@@ -44,12 +49,13 @@ class Schedule:
     pipelines copy their scheduler.
 
     Args:
-        config: window, strength, patience.
+        config: method, window, strength, patience.
         watched: every step is observed.
+        steers: their windows are those of the bias.
     """
 
-    def __init__(self, config: GuidanceConfig, watched: bool) -> None:
-        self._config, self._watched = config, watched
+    def __init__(self, config: GuidanceConfig, watched: bool, steers: Sequence[Steer] = ()) -> None:
+        self._config, self._watched, self._steers = config, watched, steers
         self._tensor: Tensor | None = None
         self._values: list[float] = []
         self._visited: list[float] = []
@@ -65,11 +71,19 @@ class Schedule:
             self._begin(pipeline, value)
         self._last = index = _nearest(self._visited, value)
         run, (start, stop) = len(self._visited), self._config.window
+        every = {"gradient": 1, "bias": None}.get(self._config.method, self._config.every)
         in_turn = self._config.strength > 0 and start <= index / run < stop
+        in_turn = in_turn and every is not None and (index - math.ceil(start * run)) % every == 0
         guided = in_turn and not self._all_finished
+        biased = bool(self.active(index / run))
         ranked = self._config.best_of > 1 and index == min(math.ceil(RANKED * run), run - 1)
-        observed = guided or ranked or self._watched
-        return StepPlan(index, value, guided, in_turn, observed, ranked) if in_turn or observed else None
+        observed = guided or biased or ranked or self._watched
+        return StepPlan(index, index / run, value, guided, biased, in_turn, observed, ranked) if in_turn or observed else None
+
+    def active(self, progress: float) -> list[Steer]:
+        """The steerings of a step after so much of the sampling."""
+        steered = self._config.strength > 0 and self._config.method != "gradient"
+        return [steer for steer in self._steers if steered and steer.active(progress)]
 
     def unfinished(self, holds: Tensor, index: int) -> Tensor:
         """Images whose relations have not yet held for `patience` guided steps in a row, (images,); counts this step once.
@@ -84,7 +98,8 @@ class Schedule:
         if index != self._counted:
             held = torch.where(finished, held, (held + 1) * holds)
         self._held, self._counted = held, index
-        self._all_finished = bool((held >= (self._config.patience or 0)).all())
+        if self._config.method != "bias":  # only corrections are spared by all being done
+            self._all_finished = bool((held >= (self._config.patience or 0)).all())
         return ~finished
 
     def _begin(self, pipeline: Any, value: float) -> None:

@@ -23,10 +23,14 @@ _EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class LayerMaps:
-    """Maps of one layer: (images, objects, height, width), the share of each place's attention, float32, differentiable."""
+    """Maps of one layer: (images, objects, height, width), the share of each place's attention, float32, differentiable.
+
+    attributes: those of the scene's attributes, alike, where a term reads them.
+    """
 
     level: str
     maps: Tensor
+    attributes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class ObjectStatistics:
         variance: (images, layers, objects): mean squared distance from the centroid, in squared image sides.
         distances: (images, layers, relations): signed distance of each of the scene's relations, in image sides, positive
             where it holds.
+        attributes: per layer, (images, attributes, height, width): the maps of the scene's `attribute_spans`; empty unless a
+            term `reads_attributes`, and where their tokens are not known.
     """
 
     levels: tuple[str, ...]
@@ -49,6 +55,7 @@ class ObjectStatistics:
     centroid: Tensor
     variance: Tensor
     distances: Tensor
+    attributes: tuple[Tensor, ...] = ()
 
     @property
     def peak(self) -> Tensor:
@@ -83,7 +90,8 @@ class ObjectStatistics:
         # Layers of one level stand together: a slice copies nothing.
         rows = slice(keep[0], keep[-1] + 1) if keep[-1] - keep[0] == len(keep) - 1 else keep
         tensors = {name: getattr(self, name)[:, rows] for name in ("mass", "centroid", "variance", "distances")}
-        return replace(self, levels=tuple(self.levels[i] for i in keep), maps=tuple(self.maps[i] for i in keep), **tensors)
+        maps, attributes = (tuple(each[i] for i in keep if each) for each in (self.maps, self.attributes))
+        return replace(self, levels=tuple(self.levels[i] for i in keep), maps=maps, attributes=attributes, **tensors)
 
 
 def object_statistics(layers: Sequence[LayerMaps], scene: Structure, map_size: int | None = None) -> ObjectStatistics:
@@ -94,7 +102,8 @@ def object_statistics(layers: Sequence[LayerMaps], scene: Structure, map_size: i
         scene: whose relations the distances are of.
         map_size: resize the longer side to this first, bilinear and anti-aliased; None keeps native grids.
     """
-    maps = tuple(layer.maps if map_size is None else _resized(layer.maps, map_size) for layer in layers)
+    given = ([layer.maps for layer in layers], [layer.attributes for layer in layers if layer.attributes is not None])
+    maps, attributes = (tuple(each if map_size is None else _resized(each, map_size) for each in part) for part in given)
     total, centroid, variance = _moments(torch.stack([_sums(each) for each in maps], dim=1))
     columns = [relation.distance(centroid) for relation in scene.relations]
     cells = constant(values_of([[each.shape[-2] * each.shape[-1]] for each in maps]), total)
@@ -105,6 +114,7 @@ def object_statistics(layers: Sequence[LayerMaps], scene: Structure, map_size: i
         centroid=centroid,
         variance=variance,
         distances=torch.stack(columns, dim=-1) if columns else total.new_zeros(*total.shape[:2], 0),
+        attributes=attributes,
     )
 
 

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from spatialguide.config import GuidanceConfig
+from spatialguide.guidance.bias import Sight
 from spatialguide.guidance.correction import norms, paper_correction, relative_correction, rescaled
 from spatialguide.guidance.losses import unmet, weighted_sum
 from spatialguide.guidance.ranking import MARGIN
 from spatialguide.guidance.scene_batch import SceneBatch
+from spatialguide.guidance.schedule import StepPlan
 from spatialguide.guidance.statistics import LayerMaps, object_statistics
 from spatialguide.guidance.trace import CorrectionNorms, GroupRecord
 
@@ -40,34 +42,45 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Scores:
-    """What the maps say, (images,). loss: L; needed: how much of the correction for one relation; holds: whether all hold."""
+    """What the maps say, (images,). loss: L; needed: how much of the correction for one relation; holds: whether all hold.
+
+    sight: what the next step's bias follows, None without.
+    """
 
     loss: Tensor
     needed: Tensor
     holds: Tensor | None
+    sight: Sight | None
     groups: tuple[GroupRecord, ...]
 
 
-def score(maps: Sequence[LayerMaps], batch: SceneBatch, config: GuidanceConfig, ranked: bool, watched: bool) -> Scores:
+def score(maps: Sequence[LayerMaps], batch: SceneBatch, config: GuidanceConfig, plan: StepPlan, watched: bool) -> Scores:
     """L = sum_k weight_k term_k(statistics), images of one structure as one tensor.
 
     Args:
         maps: per layer, (images, objects, height, width).
+        watched: keep the maps; and the loss is of interest, where nothing is corrected too.
     """
-    losses, needed, holds, records = [], [], [], []
+    losses, needed, holds, places, unmet_shares, records = [], [], [], [], [], []
     margin = MARGIN if config.settle else None
     for group in batch.groups:
-        scene, names = group.scene.structure, [term.name for term in group.terms]
+        scene = group.scene.structure
+        terms = group.terms if plan.guided or watched or not plan.biased else ()
         statistics = object_statistics(group.of(maps), scene, config.map_size)  # (images, layers, objects)
-        loss, values = weighted_sum(group.terms, statistics, group.scene, config.average)  # (images,)
+        loss, values = weighted_sum(terms, statistics, group.scene, config.average)  # (images,)
         distances = statistics.distances.detach().mean(dim=1)  # (images, relations)
         losses.append(loss)
         relative = config.mode == "relative"
         needed.append(unmet(distances, scene.reach, margin) if relative else torch.ones_like(loss))
         if config.patience is not None:
             holds.append(unmet(distances, scene.reach, MARGIN) <= 0)
-        records.append(GroupRecord.of(group.rows, names, statistics, scene, loss, values, ranked, watched))
-    return Scores(batch.joined(losses), batch.joined(needed), batch.joined(holds) if holds else None, tuple(records))
+        if plan.biased:
+            places.append(statistics.place.detach().mean(dim=1))
+            unmet_shares.append(unmet(distances, scene.reach, margin) / max(scene.can_hold, 1) ** 0.5)
+        names = [term.name for term in terms]
+        records.append(GroupRecord.of(group.rows, names, statistics, scene, loss, values, plan.ranked, watched))
+    sight = Sight(tuple(places), batch.joined(unmet_shares)) if plan.biased else None
+    return Scores(batch.joined(losses), batch.joined(needed), batch.joined(holds) if holds else None, sight, tuple(records))
 
 
 def gradient(loss: Tensor, needed: Tensor, leaves: Sequence[Tensor], half: bool) -> Tensor:

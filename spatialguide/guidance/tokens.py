@@ -135,7 +135,8 @@ def token_offsets(tokenizer: Any, text: str, special: bool = True) -> list[Span]
 def bind_object(scene: Scene, index: int, encoding: Encoding, offsets: Sequence[Span]) -> tuple[int, ...]:
     """Token positions of one object in one stretch of the text axis.
 
-    An object's tokens are those that overlap its name; the characters decide, so that repeated nouns stay apart.
+    An object's tokens are those that overlap its name, wherever it is said; the characters decide, so that repeated nouns stay
+    apart.
 
     Args:
         offsets: spans of the tokens in the prompt as it was written.
@@ -143,22 +144,55 @@ def bind_object(scene: Scene, index: int, encoding: Encoding, offsets: Sequence[
     Raises:
         BindingError: a token of the object lies beyond the encoder's length limit, or it has none.
     """
-    span, limit = scene.objects[index].span, encoding.limit or encoding.tokenizer.model_max_length
+    item, what = scene.objects[index], f"object '{scene.name(index)}'"
+    return _bind_span((item.span, *item.again), what, encoding, offsets)
+
+
+def _bind_span(spans: Sequence[Span], what: str, encoding: Encoding, offsets: Sequence[Span]) -> tuple[int, ...]:
+    limit = encoding.limit or encoding.tokenizer.model_max_length
     positions = [
         position
         for position, token in enumerate(offsets)
-        if token.start < token.end and token.start < span.end and span.start < token.end
+        if token.start < token.end and any(token.start < span.end and span.start < token.end for span in spans)
     ]
     if not positions:
-        raise BindingError(f"object '{scene.name(index)}' has no token: the tokenizer drops its characters; write it in others")
+        raise BindingError(f"{what} has no token: the tokenizer drops its characters; write it in others")
     # The last visible position belongs to the end-of-text token.
-    if positions[-1] > limit - 2:
+    read = [position for position in positions if position <= limit - 2]
+    if not read or (len(read) < len(positions) and len(spans) == 1):
         raise BindingError(
-            f"object '{scene.name(index)}' is token {positions[-1]} of the prompt, but the text encoder reads only "
+            f"{what} is token {positions[-1]} of the prompt, but the text encoder reads only "
             f"{limit} tokens: shorten the prompt or name the objects earlier; for longer prompt_embeds name attach(tokens=...)"
         )
     first = -len(offsets) if encoding.from_end else encoding.start
-    return tuple(first + position for position in positions)
+    return tuple(first + position for position in read)
+
+
+def bind_ids(scene: Scene, tokenizer: Any, ids: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Positions of each object's tokens among those that a text encoder was given, for `attach(tokens=[...])`.
+
+    For long `prompt_embeds`, whose prompt is read in chunks of 77: where each chunk ends depends on what made them.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        ids: all chunks after one another, with begin, end and padding.
+
+    Raises:
+        BindingError: the ids are not those of the scene's prompt, or an object has no token.
+    """
+    places, inside = [], True
+    for place, each in enumerate(ids):
+        if each in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+            inside = each == tokenizer.bos_token_id and each != tokenizer.eos_token_id
+        elif inside:
+            places.append(place)
+    own = tokenizer(scene.prompt, truncation=False, verbose=False, add_special_tokens=False)["input_ids"]
+    if [ids[place] for place in places] != own:
+        raise BindingError(f"the ids are not those of the prompt '{scene.prompt}': give the scene of the encoded words")
+    offsets = token_offsets(tokenizer, scene.prompt, special=False)
+    unbounded = Encoding(tokenizer, limit=len(offsets) + 2)
+    bound = (bind_object(scene, index, unbounded, offsets) for index in range(len(scene.objects)))
+    return tuple(tuple(places[number] for number in numbers) for numbers in bound)
 
 
 def reads_as(prompt: str, encoding: Encoding, rows: Sequence[Sequence[int]]) -> bool:
@@ -225,14 +259,29 @@ def bind(scene: Scene, stretches: Sequence[Encoding]) -> tuple[tuple[int, ...], 
     Raises:
         BindingError: an object that no encoder reads; see `bind_object`.
     """
-    offsets = [_offsets(scene.prompt, encoding) for encoding in stretches]
+    spans = [(f"object '{scene.name(i)}'", (item.span, *item.again)) for i, item in enumerate(scene.objects)]
+    return _bind_spans(spans, scene, stretches)
+
+
+def bind_attributes(scene: Scene, stretches: Sequence[Encoding]) -> tuple[tuple[int, ...], ...]:
+    """Token positions of each of the scene's `attribute_spans`, in the same way; none where one of them is not read."""
+    try:
+        return _bind_spans([("an attribute", (span,)) for _, span in scene.attribute_spans], scene, stretches)
+    except BindingError:
+        return ()
+
+
+def _bind_spans(
+    spans: Sequence[tuple[str, Sequence[Span]]], scene: Scene, stretches: Sequence[Encoding]
+) -> tuple[tuple[int, ...], ...]:
+    offsets = [_offsets(scene.prompt, encoding) for encoding in stretches] if spans else []
     bound = []
-    for index in range(len(scene.objects)):
+    for what, places in spans:
         positions: set[int] = set()
         fault: BindingError | None = None
-        for encoding, spans in zip(stretches, offsets, strict=True):
+        for encoding, tokens in zip(stretches, offsets, strict=True):
             try:
-                positions.update(bind_object(scene, index, encoding, spans))
+                positions.update(_bind_span(places, what, encoding, tokens))
             except BindingError as error:
                 fault = error
         if fault is not None and not positions:

@@ -31,7 +31,8 @@ class ImageStep:
     centroids: (x, y) of each object in [0, 1], mean over layers.
     gradient_norm: Euclidean norm of the loss gradient. correction_norm: of the correction that it became.
     skipped: something was not finite, so nothing was added.
-    needed: how much of a correction the image still needed; 0 once its relations hold, and at a step that only looked.
+    needed: how much of a correction the image still needed; 0 once its relations hold, and at a step that corrected nothing.
+    bias: how much of the bias its attention got, 1 for all of it; None at a step without.
     satisfaction: how well the maps show the scene, see `spatialguide.guidance.ranking`; at the step at which candidates are
         ranked, else None.
     maps: of each object, on the finest observed level; empty unless the generation was watched.
@@ -46,11 +47,12 @@ class ImageStep:
     satisfaction: float | None = None
     maps: tuple[ObjectMap, ...] = ()
     needed: float = 0.0
+    bias: float | None = None
 
     @property
     def lost(self) -> bool:
-        """Whether it needed a correction and got none."""
-        return self.skipped or (self.needed > 0 and self.correction_norm == 0)
+        """Whether it needed a correction and got none, and no bias."""
+        return not self.bias and (self.skipped or (self.needed > 0 and self.correction_norm == 0))
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,26 @@ class CorrectionNorms(NamedTuple):
 
 
 @dataclass(frozen=True)
+class BiasShares:
+    """How much of the bias images got. rows: those that were steered; unmet: the share, (images,), None for all of it."""
+
+    rows: frozenset[int]
+    unmet: Tensor | None
+
+
+@dataclass(frozen=True)
 class StepRecord:
-    """What a step saw and did, still on the device; norms are None for a step that only looked."""
+    """What a step saw and did, still on the device.
+
+    norms: None for a step that corrected nothing. bias: None for one without.
+    """
 
     index: int
     timestep: float
     images: int
     groups: tuple[GroupRecord, ...]
     norms: CorrectionNorms | None = None
+    bias: BiasShares | None = None
 
     def read(self) -> Step:
         """Copied to the host, as plain numbers."""
@@ -129,6 +143,10 @@ class StepRecord:
             finite = [True] * self.images
         else:
             gradient, correction, finite, needed = (each.tolist() for each in self.norms)
+        bias: list[float | None] = [None] * self.images
+        if self.bias is not None:
+            shares = [1.0] * self.images if self.bias.unmet is None else self.bias.unmet.tolist()
+            bias = [share if row in self.bias.rows else None for row, share in enumerate(shares)]
         for group in self.groups:
             terms = dict(zip(group.names, group.terms.tolist(), strict=True))
             loss, centroids = group.loss.tolist(), group.centroids.tolist()
@@ -145,15 +163,20 @@ class StepRecord:
                     shown[i],
                     tuple(maps[i]),
                     needed[row],
+                    bias[row],
                 )
-        return Step(self.index, self.timestep, tuple(rows), self.norms is not None)
+        return Step(self.index, self.timestep, tuple(rows), self.norms is not None or self.bias is not None)
 
 
 class Trace:
-    """All guided steps of one generation, in order. They are copied from the device when they are read."""
+    """All guided steps of one generation, in order. They are copied from the device when they are read.
 
-    def __init__(self, steps: Iterable[Step] = ()) -> None:
+    method: by which it was guided, None if not at all; reason: why not by gradients, where method "auto" would have.
+    """
+
+    def __init__(self, steps: Iterable[Step] = (), method: str | None = None, reason: str | None = None) -> None:
         self._steps, self._unread = list(steps), list[StepRecord]()
+        self.method, self.reason = method, reason
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trace) and self.steps == other.steps
@@ -165,6 +188,7 @@ class Trace:
     def clear(self) -> None:
         """Forget all steps, since another generation begins."""
         self._steps, self._unread = [], []
+        self.method = self.reason = None
 
     @property
     def steps(self) -> list[Step]:
@@ -192,15 +216,21 @@ class Trace:
         return sum(step.skipped for step in self._guided_steps(image))
 
     def warn(self, terms: Sequence[Term]) -> None:
-        """Warn, once the generation is over, of images that needed a correction and got none, and name the terms."""
+        """Warn of `faults`, once the generation is over."""
+        for fault in self.faults(terms):
+            warnings.warn(fault, UnguidedWarning, stacklevel=3)
+
+    def faults(self, terms: Sequence[Term]) -> list[str]:
+        """Images that needed a correction and got none, and the terms that it is due to, a line for each kind."""
         images: dict[str, list[int]] = {}
         for image in range(max((len(step.images) for step in self.steps), default=0)):
             fault = self._fault(image, {term.name: term.where for term in terms})
             if fault is not None:
                 images.setdefault(fault, []).append(image)
-        for fault, numbers in images.items():
-            name = "image" if len(numbers) == 1 else "images"
-            warnings.warn(f"{name} {', '.join(map(str, numbers))}: {fault}", UnguidedWarning, stacklevel=3)
+        return [
+            f"{'image' if len(numbers) == 1 else 'images'} {', '.join(map(str, numbers))}: {fault}"
+            for fault, numbers in images.items()
+        ]
 
     def _fault(self, image: int, where: Mapping[str, str]) -> str | None:
         steps = self._guided_steps(image)
@@ -217,11 +247,11 @@ class Trace:
     def _guided_steps(self, image: int) -> list[ImageStep]:
         """Steps that guided an image, and did not only look at it."""
         seen = [step.images[image] for step in self.steps if step.guided]
-        return [step for step in seen if step is not None and step.terms]
+        return [step for step in seen if step is not None and (step.terms or step.bias is not None)]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready copy."""
-        return {"steps": [asdict(step) for step in self.steps]}
+        return {"method": self.method, "reason": self.reason, "steps": [asdict(step) for step in self.steps]}
 
     def seen(self, image: int) -> list[tuple[int, ImageStep]]:
         """(number of the sampling step, what was seen of one image), in order; of several calls in a step the last."""
@@ -242,4 +272,6 @@ def picked(traces: Sequence[Trace], chosen: Sequence[int]) -> Trace:
             for place, which in enumerate(chosen):
                 if which == number:
                     images[place] = step.images[place]
-    return Trace(replace(step, images=tuple(images)) for _, (step, images) in sorted(steps.items(), key=lambda item: item[0]))
+    ordered = sorted(steps.items(), key=lambda item: item[0])
+    kept = (replace(step, images=tuple(images)) for _, (step, images) in ordered)
+    return Trace(kept, traces[0].method, traces[0].reason)

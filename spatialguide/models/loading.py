@@ -100,6 +100,11 @@ class PipelineBackend(Backend):
         """The model's usual settings."""
         return self._family.generation
 
+    @property
+    def pipeline_class(self) -> str:
+        """Name of the diffusers class."""
+        return self._family.pipeline
+
     def load(self) -> Any:
         """The pipeline, on its device.
 
@@ -158,7 +163,7 @@ class PipelineBackend(Backend):
         import diffusers
 
         options = self.options
-        kind = getattr(diffusers, self._family.pipeline)
+        kind = getattr(diffusers, self.pipeline_class)
         common: dict[str, Any] = {
             "torch_dtype": dtype,
             "revision": options.revision,

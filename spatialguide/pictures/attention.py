@@ -21,6 +21,7 @@ from spatialguide.pictures.png import COLOURS, enlarged
 from spatialguide.scenes.scene import Scene
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _SIDE, _GAP, _LINE = 160, 6, 22
@@ -198,13 +199,14 @@ def trace_figure(trace: Trace, image: int = 0, names: Sequence[str] = ()) -> Fig
     figure = Curves(figsize=(12, 3.8), layout="constrained")
     losses, strength, paths = figure.subplots(1, 3)
     steps = [index + 1 for index, _ in rows]
-    for term in rows[0][1].terms:
-        losses.plot(steps, [seen.terms[term] for _, seen in rows], marker=".", label=term)
+    # Steps that only steered attention may have no terms.
+    for term in dict.fromkeys(term for _, seen in rows for term in seen.terms):
+        have = [(index + 1, seen.terms[term]) for index, seen in rows if term in seen.terms]
+        losses.plot(*zip(*have, strict=True), marker=".", label=term)
     losses.set(xlabel="sampling step", title="Loss terms")
-    if rows[0][1].terms:
+    if losses.lines:
         losses.legend()
-    strength.bar(steps, [seen.correction_norm for _, seen in rows], color="#7f7f7f")
-    strength.set(xlabel="sampling step", title="Correction, Euclidean norm")
+    _plot_strength(strength, steps, [seen for _, seen in rows])
     for number in range(len(rows[0][1].centroids)):
         x, y = zip(*(seen.centroids[number] for _, seen in rows), strict=True)
         label = names[number] if number < len(names) else f"object {number}"
@@ -217,6 +219,23 @@ def trace_figure(trace: Trace, image: int = 0, names: Sequence[str] = ()) -> Fig
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
     return figure
+
+
+def _plot_strength(axes: Axes, steps: Sequence[int], seen: Sequence[ImageStep]) -> None:
+    """How strong corrections were, and the bias of attention; of what there was none, nothing."""
+    corrections, shares = [each.correction_norm for each in seen], [each.bias or 0.0 for each in seen]
+    biased = any(each.bias is not None for each in seen)
+    axes.set(xlabel="sampling step", title="Correction, Euclidean norm")
+    if biased and not any(corrections):
+        axes.set_title("Bias of attention, share of the full one")
+        axes.bar(steps, shares, color="#7f7f7f")
+        return
+    axes.bar(steps, corrections, color="#7f7f7f")
+    if biased:
+        axes.set_title("Correction, Euclidean norm (bars); bias, share (line)")
+        share = axes.twinx()
+        share.plot(steps, shares, marker=".", color="#d62728")
+        share.set_ylim(0, 1.05)
 
 
 def row(images: Sequence[Image.Image]) -> Image.Image:

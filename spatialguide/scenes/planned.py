@@ -49,10 +49,20 @@ class Structure:
         return boxes(self.relations, len(self.counts))
 
     @cached_property
+    def middles(self) -> tuple[tuple[float, float], ...]:
+        """(x, y) of the middle of each of the `boxes`."""
+        return tuple((float(x), float(y)) for x, y in centres_of(self.boxes))
+
+    @cached_property
     def reach(self) -> tuple[float, ...]:
         """Signed distance of each relation between the centres of the `boxes`, in image sides."""
         centres = centres_of(self.boxes)
         return tuple(float(relation.distance(centres)) for relation in self.relations)
+
+    @property
+    def can_hold(self) -> int:
+        """Number of relations that hold in the `boxes`."""
+        return sum(distance > 0 for distance in self.reach)
 
     @cached_property
     def together(self) -> frozenset[tuple[int, int]]:

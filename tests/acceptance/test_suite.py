@@ -31,7 +31,7 @@ def figures(name: str, oa: float, uncond: float, every: float, frechet: float, s
     intervals = tuple(Interval(number, number + 50) for number in range(7))
     scores = VisorScores(oa, uncond, 100 * uncond / oa, (100.0, 100.0, 100.0, every), 8, intervals)
     fidelity = {FRECHET_RATIO: Figure(frechet, SPREAD), SATURATION: Figure(saturation, SPREAD)}
-    return MethodReport(name, Method(config=make_config()), scores, None, None, {}, fidelity, 1.0, None)
+    return MethodReport(name, Method(config=make_config()), scores, None, None, {}, {}, fidelity, 1.0, None)
 
 
 def report(guided: MethodReport, *others: MethodReport, plain: MethodReport | None = None) -> Any:

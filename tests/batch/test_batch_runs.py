@@ -43,7 +43,7 @@ def request_file(folder: Path, lines: list[dict[str, Any]]) -> str:
 @pytest.fixture
 def batch(tmp_path: Path) -> Batch:
     source = request_file(tmp_path, [{"prompt": prompt, "seed": number} for number, prompt in enumerate(PROMPTS)])
-    return Batch(source, str(tmp_path / "out"), make_config(steps=2), batch=2, unit=2)
+    return Batch(source, str(tmp_path / "out"), make_config(steps=2, width=64, height=64), batch=2, unit=2)
 
 
 def worker_settings(batch: Batch, out: str, ledger: Any) -> tuple[Any, ...]:
@@ -152,7 +152,7 @@ def test_poison_is_set_aside_and_the_others_go_on(tmp_path: Path) -> None:
             {"prompt": "a bus above a cat", "config": {"guidance.strength": 0}},
         ],
     )
-    batch = Batch(source, str(tmp_path / "out"), make_config(steps=2), batch=2)
+    batch = Batch(source, str(tmp_path / "out"), make_config(steps=2, width=64, height=64), batch=2)
     report = run_batch(batch)
     assert (report["done"], report["failed"]) == (2, 4)
     errors = [row["error"] for row in rows(batch)]
@@ -180,7 +180,7 @@ def test_a_plugin_that_raises_takes_only_its_own_image_with_it() -> None:
 
     registry = Registry()
     registry.add(Plugin())
-    painter = Painter(make_config(steps=2, losses={"fussy": {}}), 3, registry=registry)
+    painter = Painter(make_config(steps=2, width=64, height=64, losses={"fussy": {}}), 3, registry=registry)
     unit = Unit(
         0, tuple(Request(n, text, n) for n, text in enumerate(("a cat above a dog", "a bus above a dog", "a dog above a cat")))
     )
@@ -214,7 +214,7 @@ def test_a_batch_that_fails_is_halved_until_the_guilty_are_alone(monkeypatch: py
         return draw(self, batch)
 
     monkeypatch.setattr(Painter, "_draw", fussy)
-    painter = Painter(make_config(steps=1, guidance={"strength": 0}), 8)
+    painter = Painter(make_config(steps=1, width=64, height=64, guidance={"strength": 0}), 8)
     unit = Unit(0, tuple(Request(number, "a cat above a dog", number) for number in range(8)))
     outcomes = painter.paint(painter.prepare(unit))
     assert [outcome.request.index for outcome in outcomes if outcome.status == "failed"] == [5]
@@ -367,7 +367,7 @@ def test_a_request_that_asks_for_too_much_memory_is_poison(
     drawn = Painter._draw
 
     def full(self: Painter, ready: Any) -> Any:
-        if ready[0].config.width:
+        if ready[0].config.width == 96:
             raise MemoryError("full")
         return drawn(self, ready)
 
@@ -534,7 +534,7 @@ def test_a_store_that_refuses_says_what_to_do(batch: Batch, remote: type[Remote]
 def test_another_run_in_the_same_place_is_refused(batch: Batch, tmp_path: Path) -> None:
     run_batch(batch)
     with pytest.raises(BatchError, match=r"config.steps is 2 there and 3 here"):
-        run_batch(replace(batch, config=make_config(steps=3)))
+        run_batch(replace(batch, config=make_config(steps=3, width=64, height=64)))
     other = request_file(tmp_path, [{"prompt": "a cat above a dog"}])
     with pytest.raises(BatchError, match="the input has changed"):
         run_batch(replace(batch, source=other))
@@ -607,6 +607,7 @@ def test_images_that_were_harmed_are_drawn_again(batch: Batch, layout: Any, harm
     assert run_batch(replace(batch, verify=True))["skipped"] == 5
 
 
+@pytest.mark.slow
 def test_images_in_a_bucket_are_looked_at_too(batch: Batch) -> None:
     remote = replace(batch, out="memory://harmed/out")
     run_batch(remote)
@@ -708,6 +709,7 @@ def _deaths(batch: Batch) -> tuple[int, dict[str, Any]]:
     raise AssertionError("it dies for ever")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["paint", "prepare"])
 def test_a_request_that_kills_the_process_is_set_aside(
     batch: Batch, tmp_path: Path, mortal: pytest.MonkeyPatch, place: str

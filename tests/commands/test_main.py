@@ -466,7 +466,17 @@ def test_shells_complete_commands_and_options(shell: str) -> None:
 def test_help_of_every_command() -> None:
     measuring = [["bench", name] for name in ("run", "report", "cost", "parser")]
     configuring = [["config", name] for name in ("init", "show", "schema", "validate")]
-    for arguments in ([], ["generate"], ["replay"], ["parse"], ["plugins"], ["score", "visor"], *measuring, *configuring):
+    for arguments in (
+        [],
+        ["generate"],
+        ["replay"],
+        ["parse"],
+        ["plugins"],
+        ["score", "visor"],
+        ["calibrate"],
+        *measuring,
+        *configuring,
+    ):
         result = run(app, [*arguments, "--help"])
         assert result.exit_code == 0
         assert "Usage" in result.output

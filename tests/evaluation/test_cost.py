@@ -53,7 +53,8 @@ def test_every_kind_of_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "small", SMALL)
     told: list[str] = []
     found = cost.measure("small", make_config("paper"), Registry(), rounds=2, images=2, device=CPU, say=told.append)
-    kinds = ["plain", "strength 0", "guided", "guided, all layers", "guided, checkpointing"]
+    kinds = ["plain", "strength 0", "guided", "guided, all layers"]
+    kinds += ["bias", "bias and gradient", "guided, checkpointing"]
     assert told == 3 * kinds + [f"memory of {kind}" for kind in kinds]
     assert list(found.variants) == kinds[1:]
     assert found.plain.seconds > 0

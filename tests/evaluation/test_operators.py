@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spatialguide import SpatialGuide
-from spatialguide.config import GuideConfig
+from spatialguide.config import GuidanceConfig, GuideConfig
 from spatialguide.evaluation.operators import BATCHES, AddedOperators, added_operators, scoring_operators, two_steps
 
 
@@ -32,3 +32,10 @@ def test_a_guided_step_waits_for_the_device_once_at_most(added: dict[str, AddedO
 
 def test_scoring_is_a_small_part(guide: SpatialGuide) -> None:
     assert scoring_operators(guide, "a cat to the left of a dog") <= 440
+
+
+def test_a_bias_costs_a_sixth_of_a_plain_steps_operators_and_never_waits() -> None:
+    config = GuideConfig(guidance=GuidanceConfig(method="bias"))
+    found = added_operators(SpatialGuide(two_steps(config)), *BATCHES["one image"])
+    assert found.added <= found.plain / 2 / 6
+    assert found.waits == 0

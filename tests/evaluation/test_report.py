@@ -41,9 +41,9 @@ def make_run(folder: Path, methods: dict[str, Method], right: dict[str, list[int
     return study
 
 
-def fill(run: Run, study: Study, right: dict[str, list[int]]) -> None:
+def fill(run: Run, study: Study, right: dict[str, list[int]], looked: bool = True) -> None:
     for place, name in enumerate(study.methods):
-        for number, prompt in enumerate(PROMPTS):
+        for number, prompt in enumerate(study.prompts):
             for image, key in enumerate(study.keys(number, name)):
                 held = image < right.get(name, [2, 2, 2])[number]
                 row = {
@@ -52,6 +52,8 @@ def fill(run: Run, study: Study, right: dict[str, list[int]]) -> None:
                     "relations": RELATIONS[number],
                     "detected": held or image == 1,
                     "score": float(held),
+                    # The second image of a prompt holds an object twice.
+                    **({"strict": held and not image, "missing": not held, "double": held and image == 1} if looked else {}),
                     "detections": [{"label": "cat", "score": 0.9, "box": [8, 8, 24, 40]}],
                     "seconds": 0.5 + place,
                     "memory": 2e6 * (1 + place),
@@ -83,6 +85,73 @@ def test_figures_are_those_of_the_rows(folder: Path) -> None:
     assert set(guided.fidelity) == {"saturation"}
     assert report.prompts == (0, 1, 2)
     json.dumps(report.as_dict())
+
+
+def test_both_rules_are_in_every_table(folder: Path) -> None:
+    report = read(folder)
+    plain, guided = report.of(BASELINE).rates, report.of(GUIDED).rates
+    assert {name: rate.figure.value for name, rate in plain.items()} == pytest.approx(
+        {"strict": 100 * 2 / 6, "missing": 100 * 3 / 6, "double": 100 * 1 / 6}
+    )
+    assert plain["strict"].comparison is None
+    strict = guided["strict"]
+    assert strict.comparison is not None
+    assert strict.comparison.difference == pytest.approx(100 / 6)
+    assert strict.figure.interval.low <= 50 <= strict.figure.interval.high
+    accuracy, gains, *_ = grids(report)
+    assert accuracy.columns == ("method", "OA", "uncond", "cond", "strict", "missing", "double", "1", "2")
+    assert gains.columns == ("method", "over unguided", "p", "strict", "p")
+
+
+def test_tables_fit_a_terminal_of_120_columns(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    methods = benchmark_methods(make_config(), {"paper": make_config("paper")})
+    study = Study(benchmark="x", prompts=PROMPTS[:2], images=4, batch=1, seed=0, methods=methods, twins=True)
+    run = Run(tmp_path, study.model_dump(mode="json"))
+    with run.writing():
+        fill(run, study, {BASELINE: [1, 0], GUIDED: [4, 1]})
+    console = Console(width=120, record=True)
+    console.print(terminal(read(tmp_path)))
+    shown = console.export_text()
+    for grid in grids(read(tmp_path)):
+        for row in grid.rows:
+            # Nothing is cut or wrapped: the figures of a method stand in one line.
+            assert any(
+                re.fullmatch(r"\s+".join(re.escape(cell.text) for cell in row), line.strip()) for line in shown.splitlines()
+            )
+
+
+def test_twins_are_right_together(tmp_path: Path) -> None:
+    study = Study(
+        benchmark="x", prompts=PROMPTS[:2], images=2, batch=1, seed=5, methods=benchmark_methods(make_config()), twins=True
+    )
+    assert [study.first_seed(number) for number in range(2)] == [5, 5]
+    run = Run(tmp_path, study.model_dump(mode="json"))
+    with run.writing():
+        fill(run, study, {BASELINE: [2, 0], GUIDED: [2, 1]})
+    report = read(tmp_path)
+    assert report.of(BASELINE).rates["both"].figure.value == 0
+    guided = report.of(GUIDED).rates
+    assert (guided["both"].figure.value, guided["both strict"].figure.value) == (50, 50)
+    assert guided["both"].comparison is not None
+    assert guided["both"].comparison.difference == 50
+    assert "Twos" in [grid.title for grid in grids(report)]
+    rows = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match="no prompt that all 2 methods"):
+        read(tmp_path)  # half of the only two is no two
+
+
+def test_a_run_that_did_not_count_objects_has_no_strict_figures(tmp_path: Path) -> None:
+    study = Study(benchmark="x", prompts=PROMPTS, images=2, batch=1, seed=0, methods=benchmark_methods(make_config()))
+    run = Run(tmp_path, study.model_dump(mode="json"))
+    with run.writing():
+        fill(run, study, {}, looked=False)
+    report = read(tmp_path)
+    assert report.of(GUIDED).rates["strict"].comparison is None
+    json.dumps(report.as_dict(), allow_nan=False)
+    assert "| guided | 100.0 (100–100) | 100.0 (100–100) | 100.0 (100–100) | – | – | – |" in markdown(report)
 
 
 def test_methods_are_compared_with_the_configured_one_too(tmp_path: Path) -> None:

@@ -136,3 +136,12 @@ def test_a_manifest_of_another_form_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(EvaluationError, match="holds no run"):
         read_manifest(tmp_path)
+
+
+def test_twins_are_drawn_from_the_same_seeds_and_counted(tmp_path: Path) -> None:
+    methods = benchmark_methods(make_config(steps=2))
+    report = run_benchmark(methods, Task("swapped", prompts=2, images=2, batch=1, seed=3), folder=tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["seed"] for row in rows] == [3, 4] * 4
+    assert all({"strict", "missing", "double"} <= row.keys() for row in rows)
+    assert set(report.methods[0].rates) == {"strict", "missing", "double", "both", "both strict"}

@@ -13,6 +13,8 @@ from transformers import CLIPTokenizer
 
 from spatialguide import SpatialGuide, hookimpl
 from spatialguide.errors import ObjectWarning, UntestedModelWarning
+from spatialguide.guidance.attention import Seen, grid_of
+from spatialguide.guidance.bias import Bias
 from spatialguide.guidance.calls import GuidedCalls
 from spatialguide.guidance.denoiser import denoiser_of
 from spatialguide.guidance.models import ModelFacts, facts_of
@@ -56,6 +58,66 @@ def test_guided_it_changes_and_else_it_is_as_it_was(family: tuple[str, Any]) -> 
     assert torch.equal(plain, draw(pipeline, name, PROMPT))
     assert "step" not in pipeline.scheduler.__dict__
     assert not any("forward" in module.__dict__ for module in denoiser_of(pipeline).modules())
+
+
+def test_a_bias_steers_it_without_gradients(family: tuple[str, Any]) -> None:
+    """In inference mode, and of several prompts each image as in a batch of its own."""
+    name, pipeline = family
+    whole = {"boxes": {"window": (0.0, 1.0)}}
+    with torch.inference_mode():
+        plain = draw(pipeline, name, PROMPT)
+        with SpatialGuide(guidance={"method": "bias"}, steerings=whole).attach(pipeline) as trace:
+            steered = draw(pipeline, name, PROMPT)
+        assert torch.equal(plain, draw(pipeline, name, PROMPT))
+    assert next(step.images[0].bias for step in trace.steps) == 1.0
+    assert len(trace.steps) == 3
+    assert steered.isfinite().all()
+    assert not torch.equal(plain, steered)
+    assert not any("forward" in module.__dict__ for module in denoiser_of(pipeline).modules())
+
+
+def test_a_bias_is_added_to_the_objects_words_in_the_pixels_rows_alone(
+    family: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very scores: +2 inside an object's box and -2 outside, for its tokens and conditional images only."""
+    name, pipeline = family
+    seen: list[tuple[Seen, Tensor, Bias]] = []
+    mask = Bias.mask
+
+    def spy(bias: Bias, given: Seen) -> Tensor:
+        made = mask(bias, given)
+        seen.append((given, made, bias))
+        return made
+
+    monkeypatch.setattr(Bias, "mask", spy)
+    steerings = {"boxes": {"window": (0.0, 0.01), "follow": False}}
+    with SpatialGuide(guidance={"method": "bias"}, steerings=steerings).attach(pipeline):
+        draw(pipeline, name, PROMPT)
+    assert seen
+    for given, made, bias in seen:
+        before = torch.zeros(()) if given.mask is None else torch.zeros_like(given.mask, dtype=made.dtype)
+        if given.mask is not None:
+            before = before.masked_fill(~given.mask, -torch.inf) if given.mask.dtype == torch.bool else given.mask
+        change = (made - before).nan_to_num(nan=0.0)[:, 0]
+        assert not change[: bias.first].any()
+        added = change[bias.first :]
+        places, tokens = bias.places, bias.batch.tokens
+        start = places.pixels[0] if places.pixels else 0
+        pixels = places.size[0] * places.size[1] if places.joint else made.shape[2]
+        marked = tokens.marks(made.shape[3], places, made.device)[0].sum(dim=0) > 0
+        own = added[0, start : start + pixels]
+        # On coarser grids than the latents' the averages lie between.
+        assert own[:, marked].abs().amax() <= 2
+        assert pixels != places.size[0] * places.size[1] or set(own[:, marked].unique().tolist()) == {-2.0, 2.0}
+        assert not own[:, ~marked].any()
+        assert not added[0, :start].any()
+        assert not added[0, start + pixels :].any()
+        # The cat stands left of the dog, so its words count in the left half alone.
+        cat = tokens.marks(made.shape[3], places, made.device)[0, 0] > 0
+        grid = places.size if places.joint else grid_of(pixels, places.size)
+        columns = own[:, cat][:, 0].reshape(grid).amax(dim=0)
+        assert columns[: grid[1] // 2].amax() > columns[grid[1] // 2 :].amax()
+        assert not (columns[grid[1] // 2 :] > 0).any()
 
 
 def test_several_prompts_and_images_not_square(family: tuple[str, Any]) -> None:

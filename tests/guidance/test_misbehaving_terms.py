@@ -142,9 +142,12 @@ class SwitchesOff(QuitsWhenAsked):
     [(Quits, "raised SystemExit: 0"), (QuitsWhenAsked, "raised SystemExit: 0"), (SwitchesOff, "switched gradients off")],
 )
 def test_a_term_that_quits_before_it_is_called_is_named(term: type[LossTerm], fault: str) -> None:
-    guide = SpatialGuide(registry=registry_of("bad", term), losses={"bad": {}})
+    def ask() -> bool:
+        guide = SpatialGuide(registry=registry_of("bad", term), losses={"bad": {}})
+        return guide.guides(guide.plan(PROMPT))
+
     with torch.enable_grad(), pytest.raises(PluginError, match=f"loss 'bad' of distribution 'bad-dist' {fault}"):
-        guide.guides(guide.plan(PROMPT))
+        ask()
     assert torch.is_grad_enabled()
 
 

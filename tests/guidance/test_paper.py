@@ -12,6 +12,7 @@ from torch.nn import functional
 from spatialguide import SpatialGuide
 from spatialguide.guidance.attention import AttentionObserver, Places
 from spatialguide.guidance.scene_batch import SceneBatch
+from spatialguide.guidance.schedule import StepPlan
 from spatialguide.guidance.step import score
 from spatialguide.guidance.tokens import Encoding, bind
 from spatialguide.scenes.records import scene_from_triples
@@ -97,8 +98,9 @@ def test_loss_and_gradient_are_the_papers(tokenizer: Any, kind: str, predicate: 
     with AttentionObserver(unet, layers) as observer:
         unet(ours, 500, text[1:], added_cond_kwargs=conditional)
     batch = SceneBatch.of([guide.plan(scene)], [tokens], 1, guide.terms)
+    step = StepPlan(0, 0.0, 500.0, guided=True, biased=False, split=True, observed=True, ranked=False)
     scores = score(
-        observer.maps(batch.tokens, Places((16, 16), joint=False)), batch, guide.config.guidance, ranked=False, watched=False
+        observer.maps(batch.tokens, Places((16, 16), joint=False)), batch, guide.config.guidance, step, watched=False
     )
     (found,) = torch.autograd.grad(scores.loss.sum(), ours)
     assert scores.loss.item() == pytest.approx(loss.item(), rel=1e-6)

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
+from spatialguide import SpatialGuide
 from spatialguide.errors import BindingError
-from spatialguide.guidance.tokens import Encoding, bind, token_offsets
-from spatialguide.scenes.records import scene_from_triples
+from spatialguide.guidance.tokens import Encoding, bind, bind_ids, token_offsets
+from spatialguide.scenes.records import from_record, scene_from_triples, to_record
 from spatialguide.scenes.scene import Scene, SceneObject, Span
 
 
@@ -80,3 +81,38 @@ def test_bound_tokens_always_spell_the_object(tokenizer: CLIPTokenizer, before: 
         assert min(offsets[p].start for p in positions) <= span.start
         assert max(offsets[p].end for p in positions) >= span.end
         assert all(offsets[p].start < span.end and span.start < offsets[p].end for p in positions)
+
+
+@pytest.mark.parametrize("size", [75, 60])
+def test_tokens_of_several_chunks_are_found(tokenizer: CLIPTokenizer, size: int) -> None:
+    prompt = "a traffic light " + "and " * 70 + "left of a flamingo"
+    scene = scene_from_triples(prompt, [("traffic light", "left_of", "flamingo")])
+    own = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    ids = []
+    for start in range(0, len(own), size):
+        chunk = [tokenizer.bos_token_id, *own[start : start + size], tokenizer.eos_token_id]
+        ids += chunk + [tokenizer.pad_token_id] * (77 - len(chunk))
+    light, flamingo = bind_ids(scene, tokenizer, ids)
+    assert tokenizer.decode([ids[place] for place in light]).strip() == "traffic light"
+    assert tokenizer.decode([ids[place] for place in flamingo]).strip() == "flamingo"
+    assert min(flamingo) >= 77
+    with pytest.raises(BindingError, match="not those of the prompt"):
+        bind_ids(scene, tokenizer, ids[:77])
+
+
+def test_a_thing_that_is_named_twice_is_bound_at_both(tokenizer: CLIPTokenizer) -> None:
+    """A second mention that nobody guides draws the thing a second time, somewhere else."""
+    prompt = "a cat to the left of a dog, a car below the cat"
+    scene = SpatialGuide().parse(prompt)
+    assert [item.again for item in scene.objects] == [((44, 47),), (), ()]
+    cat, dog, car = bind(scene, [Encoding(tokenizer)])
+    words = tokenizer.convert_ids_to_tokens(tokenizer(prompt)["input_ids"])
+    assert [words[token] for token in cat] == ["cat</w>", "cat</w>"]
+    assert len(dog) == len(car) == 1
+    assert from_record(to_record(scene)).objects == scene.objects
+
+
+def test_a_second_mention_beyond_the_encoders_limit_is_left_out(tokenizer: CLIPTokenizer) -> None:
+    scene = SpatialGuide().parse(f"a cat to the left of a dog, {'very ' * 80}near the cat a car")
+    cat, *_ = bind(scene.model_copy(update={"objects": scene.objects[:2], "relations": ()}), [Encoding(tokenizer)])
+    assert len(cat) == 1

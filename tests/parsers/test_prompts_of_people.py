@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from spatialguide import SpatialGuide
+from spatialguide.errors import ConfigError
 from spatialguide.registry import default_registry
 from spatialguide_parsers.english import SpacyParser
+from spatialguide_parsers.english.findings import CONFIDENCE
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,12 @@ KINDS = {
         "two leaves behind three towers": "leaf behind tower",
         "two guards stand on a bridge": "guard on bridge",
     },
+    "depth": {
+        "a fox in the foreground and a castle in the background": "fox in_region foreground; castle in_region background",
+        "In the far background, a ship. A cat left of a dog.": "ship in_region background; cat left_of dog",
+        "a dog on a background": "",
+        "a dog, blurry background": "",
+    },
     "corrections": {
         "a bird above a fish. no, the other way round: the fish above the bird": "fish above bird",
         "a candle above a mirror, sorry, I meant a candle below a mirror": "candle below mirror",
@@ -138,3 +147,22 @@ def test_a_number_in_a_name_is_no_count(parse: SpacyParser) -> None:
 
 def test_what_is_about_nothing_named_is_reported(parse: SpacyParser) -> None:
     assert parse("He waited beside a phone booth.").ignored == ("'beside': no object that it is about",)
+
+
+def test_a_relation_is_less_sure_the_more_could_be_meant(parse: SpacyParser) -> None:
+    (plain,) = parse("a cat to the left of a dog").relations
+    sure = parse("A boy feeds a bird with a spoon, in a box beside it. It is above a cat.").relations
+    assert plain.confidence == CONFIDENCE[0]
+    assert [relation.confidence for relation in sure] == [CONFIDENCE[4], CONFIDENCE[3], CONFIDENCE[1]]
+
+
+def test_what_is_less_sure_than_asked_for_is_left_out_and_said() -> None:
+    guide = SpatialGuide(parser_options={"min_confidence": 0.99})
+    scene = guide.parse("A cat sits on a mat. There is a dog next to it.")
+    assert [scene.sentence(relation) for relation in scene.relations] == []
+    assert "'cat on mat': left out, its confidence 0.989 is below 0.99" in scene.ignored
+    assert guide.parse("a cat to the left of a dog").relations
+    with pytest.raises(ConfigError, match="min_confidence must be a number from 0 to 1"):
+        SpatialGuide(parser_options={"min_confidence": 2}).parse("a cat left of a dog")
+    with pytest.raises(ConfigError, match="Did you mean 'min_confidence'"):
+        SpatialGuide(parser_options={"min_confidenc": 0.5}).parse("a cat left of a dog")

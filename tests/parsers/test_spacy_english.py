@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spatialguide.contracts import Predicate
-from spatialguide.errors import PromptError
+from spatialguide.errors import PluginError, PromptError
 from spatialguide.guide import SpatialGuide
 from spatialguide.registry import default_registry
 from spatialguide.scenes.scene import Scene
-from spatialguide_parsers.english import SpacyParser, spatialguide_parsers
-from spatialguide_parsers.english.model import BUNDLED, package, shared_model
+from spatialguide_parsers.english import SpacyParser, model, spatialguide_parsers
+from spatialguide_parsers.english.model import SHIPPED, load, shared_model
 from spatialguide_parsers.english.words import cut
 from spatialguide_plugins.relations.directions import RELATIONS
 
@@ -409,7 +410,8 @@ def test_what_is_denied_is_no_relation(parse: SpacyParser, prompt: str, expected
         ("a man under pressure", "'under pressure': a way of speaking"),
         ("it is above it", "'above': 'it' stands for nothing named before"),
         ("a table without a cat on it", "'on': the prompt says that it is not so"),
-        ("a cat in the foreground", "'in the foreground': a place in the picture that no relation plugin has"),
+        ("a cat in the distance", "'in the distance': a place in the picture that no relation plugin has"),
+        ("a knight facing a dragon", "'facing': which way a thing looks is not guided"),
         ("a city seen from above", "'above': a way of speaking, not a place beside a thing"),
     ],
 )
@@ -720,12 +722,45 @@ def test_it_is_registered_as_spacy() -> None:
     assert registered == {"spacy": SpacyParser}
 
 
+def installed(monkeypatch: pytest.MonkeyPatch, *packages: str, broken: str = "") -> list[str]:
+    """Pretend that these packages are all that is installed; what spaCy is asked to load, in order."""
+    asked: list[str] = []
+
+    def pretend(name: str | Path, **options: Any) -> Any:
+        asked.append(str(name))
+        if name == broken:
+            raise ValueError("[E002] Can't find factory\nof this component")
+        return name
+
+    monkeypatch.setattr(spacy.util, "is_package", lambda name: name in packages)
+    monkeypatch.setattr(spacy, "load", pretend)
+    return asked
+
+
 def test_the_model_is_loaded_once_and_the_users_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared_model() is shared_model()
+    assert installed(monkeypatch, "en_core_web_sm", "en_core_web_md") == []
+    assert load() == "en_core_web_md"
+
+
+def test_without_a_package_the_files_that_ship_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spacy.util, "is_package", lambda name: False)
-    assert package() == BUNDLED
-    monkeypatch.setattr(spacy.util, "is_package", lambda name: name in ("en_core_web_sm", "en_core_web_md"))
-    assert package() == "en_core_web_md"
+    assert load().pipe_names == ["tok2vec", "tagger", "lemmatizer"]
+    assert {path.name for path in SHIPPED.glob("LICENSE*")} == {"LICENSE", "LICENSES_SOURCES"}
+
+
+def test_a_package_that_does_not_load_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = installed(monkeypatch, "en_core_web_trf", broken="en_core_web_trf")
+    with pytest.warns(UserWarning, match=r"en_core_web_trf does not load \(\[E002\] Can't find factory\); another"):
+        load()
+    assert asked == ["en_core_web_trf", str(SHIPPED)]
+
+
+def test_without_any_model_one_line_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(spacy.util, "is_package", lambda name: False)
+    monkeypatch.setattr(model, "SHIPPED", tmp_path / "gone")
+    with pytest.raises(PluginError, match="python -m spacy download en_core_web_sm"):
+        load()
 
 
 @pytest.mark.parametrize(

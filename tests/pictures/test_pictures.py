@@ -89,6 +89,29 @@ def test_results_show_themselves_in_notebooks(watched: Result, tmp_path: Path) -
         assert picture.width > 400
 
 
+@pytest.mark.parametrize("first", [{}, {"alignment": 0.5}], ids=["first without", "last without"])
+def test_curves_of_a_bias_whose_steps_have_no_terms(first: dict[str, float]) -> None:
+    """A step that only steered has no terms; the curves show where there are some, and how strong the bias was."""
+    last = {"alignment": 0.5} if not first else {}
+    rows = [
+        ImageStep(terms, 0.0, ((0.2, 0.5), (0.8, 0.5)), 0.0, 0.0, False, bias=share)
+        for terms, share in ((first, 1.0), (last, 0.4))
+    ]
+    trace = Trace([Step(index, 1.0, (seen,)) for index, seen in enumerate(rows)], "bias")
+    losses, strength, _ = trace_figure(trace).axes
+    (curve,) = losses.lines
+    assert (curve.get_label(), len(curve.get_xdata())) == ("alignment", 1)
+    assert "Bias" in strength.get_title()
+    assert [bar.get_height() for bar in strength.patches] == [1.0, 0.4]
+
+
+def test_curves_of_both_methods_show_correction_and_bias() -> None:
+    rows = [ImageStep({"alignment": 0.5}, 0.5, ((0.2, 0.5),), 1.0, norm, False, bias=1.0) for norm in (2.0, 0.0)]
+    figure = trace_figure(Trace([Step(index, 1.0, (seen,)) for index, seen in enumerate(rows)], "both"))
+    assert [bar.get_height() for bar in figure.axes[1].patches] == [2.0, 0.0]
+    assert list(figure.axes[-1].lines[0].get_ydata()) == [1.0, 1.0]
+
+
 def test_pictures_that_cannot_be_made_say_why() -> None:
     blind = Trace([Step(0, 999.0, (ImageStep({}, 0.0, ((0.5, 0.5),), 0.0, 0.0, False),))])
     scene = SpatialGuide().parse(PROMPT)

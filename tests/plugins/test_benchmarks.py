@@ -12,7 +12,9 @@ from spatialguide.guide import SpatialGuide
 from spatialguide.registry import Registry
 from spatialguide_plugins.benchmarks.compbench import CompBench
 from spatialguide_plugins.benchmarks.geneval import GenEval
+from spatialguide_plugins.benchmarks.geneval2 import GenEval2
 from spatialguide_plugins.benchmarks.spatial import MultiObject, Visor
+from spatialguide_plugins.tiny.backend import objects
 
 NAMES = ("cat", "dog", "bus", "tree", "car", "elephant", "clock")
 SIZE = (64, 64)
@@ -125,7 +127,134 @@ def test_geneval_reads_its_metadata(tmp_path: Path, registry: Registry) -> None:
     assert benchmark.score(case, scene, [box("dog", 10, 9)], SIZE, {}) == (False, 0.0)
 
 
-@pytest.mark.parametrize("name", ["t2i", "geneval"])
+def test_geneval2_reads_its_file_and_counts_exactly(tmp_path: Path, registry: Registry) -> None:
+    lines = [
+        {
+            "prompt": "two green cars in front of a cow",
+            "atom_count": 5,
+            "vqa_list": [["How many cars are in the image?", "two"], ["Are the cars in front of the cow?", "Yes"]],
+            "skills": ["count", "position"],
+        },
+        {"prompt": "seven cups", "atom_count": 2, "vqa_list": [["How many cups?", "seven"]], "skills": ["count"]},
+    ]
+    file = tmp_path / "geneval2_data.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert len(GenEval2(str(file)).cases(None, 10, seed=0)) == 2
+    benchmark = GenEval2(str(file), skill="position")
+    (case,) = benchmark.cases(None, 10, seed=0)
+    scene = SpatialGuide(registry=registry).parse(case.prompt)
+    assert benchmark.labels(case, scene) == ("car", "cow")
+    cow, cars = box("cow", 32, 20), [box("car", 28, 45), box("car", 38, 45)]
+    relations = registry.relations()
+    assert benchmark.score(case, scene, [cow, *cars], SIZE, relations) == (True, 1.0)
+    assert benchmark.score(case, scene, [cow, *cars[:1]], SIZE, relations) == (True, 0.0)
+    assert benchmark.score(case, scene, [box("cow", 32, 60), *cars], SIZE, relations) == (True, 0.0)
+    red = [Detection(each.label, each.score, each.box, "red") for each in cars]
+    assert benchmark.score(case, scene, [cow, *red], SIZE, relations) == (True, 0.0)
+    assert benchmark.score(case, scene, [cow], SIZE, relations) == (False, 0.0)
+    file.write_text('{"prompt": "x"}', encoding="utf-8")
+    assert len(GenEval2(str(file)).cases(None, 1, seed=0)) == 1
+    with pytest.raises(EvaluationError, match=r"is not GenEval 2's geneval2_data.jsonl: a line lacks 'skills'"):
+        GenEval2(str(file), skill="position")
+
+
+def test_geneval2_asks_a_judge_its_own_questions(tmp_path: Path, registry: Registry) -> None:
+    line = {
+        "prompt": "two cars",
+        "atom_count": 2,
+        "vqa_list": [["How many cars are in the image?", "two"], ["Are there any cars in the image?", "Yes"]],
+        "skills": ["count", "object"],
+    }
+    file = tmp_path / "geneval2_data.jsonl"
+    file.write_text(json.dumps(line), encoding="utf-8")
+    benchmark = GenEval2(str(file), judge=True)
+    assert not benchmark.boxes
+    (case,) = benchmark.cases(None, 10, seed=0)
+    scene = SpatialGuide(registry=registry).parse(case.prompt)
+    many, there = "How many cars are in the image? two", "Are there any cars in the image? Yes"
+    assert benchmark.labels(case, scene) == (many, there)
+    whole = (0.0, 0.0, 64.0, 64.0)
+    answers = [Detection(there, 0.8, whole), Detection(many, 0.2, whole)]
+    assert benchmark.score(case, scene, answers, SIZE, {}) == (True, pytest.approx(0.4))
+    unsure = [Detection(there, 0.5, whole), Detection(many, 0.0, whole)]
+    assert benchmark.score(case, scene, unsure, SIZE, {}) == (False, pytest.approx((0.5 * 1e-6) ** 0.5))
+    file.write_text(json.dumps({**line, "skills": ["count"]}), encoding="utf-8")
+    with pytest.raises(EvaluationError, match="is not GenEval 2's"):
+        GenEval2(str(file), judge=True)
+
+
+def test_colours_and_counts_are_of_what_the_bundled_model_knows(registry: Registry) -> None:
+    guide = SpatialGuide(registry=registry)
+    known = objects()
+    for held_out in (False, True):
+        for case in made(registry, "colours", held_out=held_out).cases(None, 8, seed=1):
+            scene = guide.parse(case.prompt)
+            coloured = [(item.attributes[0], item.text) for item in scene.objects]
+            assert len(scene.relations) == 1
+            assert len({colour for colour, _ in coloured}) == len({name for _, name in coloured}) == 2
+            assert {name for _, name in coloured} <= set(known["recoloured"])
+            assert any(list(pair) in known["held_out_colours"] for pair in coloured) is held_out
+        for case in made(registry, "counts", held_out=held_out).cases(None, 8, seed=1):
+            counted, ground = guide.parse(case.prompt).objects
+            assert ground.count == 1
+            assert ([counted.count, counted.text] in known["held_out_counts"]) is held_out
+    alone = made(registry, "counts", related=False, held_out=True).cases(None, 99, seed=0)
+    assert len(alone) == len(known["held_out_counts"])
+    assert all(not guide.parse(case.prompt).relations for case in alone)
+    assert " and " in made(registry, "colours", related=False).cases(None, 1, seed=0)[0].prompt
+
+
+def test_colours_and_counts_are_judged(registry: Registry) -> None:
+    guide, relations = SpatialGuide(registry=registry), registry.relations()
+    cup, bowl = Detection("cup", 0.9, (6, 5, 14, 13), "red"), Detection("bowl", 0.9, (46, 5, 54, 13), "blue")
+    colours = made(registry, "colours")
+    case = Case("a red cup to the left of a blue bowl", ())
+    scene = guide.parse(case.prompt)
+    assert colours.score(case, scene, [cup, bowl], SIZE, relations) == (True, 1.0)
+    assert colours.score(case, scene, [cup, Detection("bowl", 0.9, bowl.box, "red")], SIZE, relations) == (False, 0.0)
+    assert colours.score(Case("x", ()), guide.parse("a red cup to the right of a blue bowl"), [cup, bowl], SIZE, relations) == (
+        True,
+        0.0,
+    )
+    counts = made(registry, "counts")
+    two = guide.parse("two cups to the left of a bowl")
+    cups = [box("cup", 10, 9), box("cup", 22, 9)]
+    assert counts.score(case, two, [*cups, bowl], SIZE, relations) == (True, 1.0)
+    assert counts.score(case, two, [*cups, box("cup", 34, 9), bowl], SIZE, relations) == (False, 0.0)
+    assert counts.score(case, two, [box("cup", 10, 9), box("cup", 62, 9), bowl], SIZE, relations) == (True, 0.0)
+
+
+def test_geneval_finds_the_pictures_of_its_layout(tmp_path: Path) -> None:
+    position = {"class": "dog", "count": 1, "position": ["right of", 0]}
+    lines = [
+        {"tag": "position", "include": [{"class": "bed", "count": 1}, position], "prompt": "a photo of a dog right of a bed"},
+        {"tag": "colors", "include": [{"class": "bed", "count": 1, "color": "red"}], "prompt": "a photo of a red bed"},
+    ]
+    for number, line in enumerate(lines):
+        (tmp_path / f"{number:05}" / "samples").mkdir(parents=True)
+        (tmp_path / f"{number:05}" / "metadata.jsonl").write_text(json.dumps(line), encoding="utf-8")
+        for image in range(2):
+            (tmp_path / f"{number:05}" / "samples" / f"{image:04}.png").touch()
+    ((case, paths),) = GenEval().pictures(tmp_path)
+    assert (case.labels, [path.name for path in paths]) == (("bed", "dog"), ["0000.png", "0001.png"])
+    with pytest.raises(EvaluationError, match="is not as GenEval fills it"):
+        GenEval().pictures(tmp_path / "00000")
+    with pytest.raises(EvaluationError, match="option file=evaluation_metadata"):
+        GenEval().cases(None, 1, seed=0)
+
+
+def test_compbench_finds_the_pictures_of_its_layout(tmp_path: Path) -> None:
+    for name in ("a cup near a box_000000.png", "a cup near a box_000001.png", "fog_000002.png", "notes.txt"):
+        (tmp_path / name).touch()
+    ((case, paths),) = CompBench().pictures(tmp_path)
+    assert (case.prompt, case.data, len(paths)) == ("a cup near a box", ("cup", "box"), 2)
+    with pytest.raises(EvaluationError, match="holds no images named PROMPT_NUMBER"):
+        CompBench().pictures(tmp_path / "none")
+    with pytest.raises(EvaluationError, match="option file=spatial_val"):
+        CompBench().cases(None, 1, seed=0)
+
+
+@pytest.mark.parametrize("name", ["t2i", "geneval", "geneval2", "spatialbench"])
 def test_files_that_cannot_be_read_are_named(name: str, tmp_path: Path, registry: Registry) -> None:
     with pytest.raises(EvaluationError, match="cannot read"):
         made(registry, name, file=str(tmp_path / "none"))

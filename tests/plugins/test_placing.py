@@ -11,8 +11,9 @@ from spatialguide.errors import ConfigError, ContradictionError, UnguidedWarning
 from spatialguide.guidance.losses import make_terms
 from spatialguide.registry import Registry
 from spatialguide.scenes.records import scene_from_triples
+from spatialguide.terms.boxes import parts
 from spatialguide_plugins.losses.overlap import Overlap
-from spatialguide_plugins.losses.placement import Placement, _parts
+from spatialguide_plugins.losses.placement import Placement
 from spatialguide_plugins.losses.presence_first import PresenceFirst
 
 NAMES = ("placement", "presence_first", "overlap")
@@ -82,7 +83,7 @@ def test_placement_wants_as_many_spots_as_the_object_is_asked_for(registry: Regi
 
 
 def test_an_object_asked_for_twice_gets_two_halves() -> None:
-    owners, shifts, shares = _parts((1, 2))
+    owners, shifts, shares = parts((1, 2))
     boxes = torch.tensor([[0.0, 0.0, 0.4, 0.4], [0.5, 0.2, 1.0, 0.8]])[list(owners)]
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
     middle, half = middle + half * torch.tensor(shifts), half * torch.tensor(shares)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from spatialguide import SpatialGuide
 from spatialguide.registry import Registry
 from spatialguide_plugins.relations.directions import RELATIONS
 
@@ -126,3 +127,11 @@ def test_distances_have_finite_gradients_everywhere(registry: Registry) -> None:
         assert distance.shape == (3,)
         (gradient,) = torch.autograd.grad(distance.sum(), same, retain_graph=True, allow_unused=True)
         assert gradient is None or gradient.isfinite().all(), relation.name
+
+
+def test_the_foreground_is_lower_than_the_background(registry: Registry) -> None:
+    near, far = (registry.relations()[f"in_region:{name}"] for name in ("foreground", "background"))
+    low, high = np.array([0.5, 0.8]), np.array([0.5, 0.2])
+    assert [near.distance(low), far.distance(high), near.distance(high)] == pytest.approx([0.3, 0.3, -0.3])
+    planned = SpatialGuide().plan("a cat in the foreground and a car in the background")
+    assert planned.boxes[0][1] > planned.boxes[1][1]

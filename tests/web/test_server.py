@@ -122,6 +122,18 @@ def test_what_is_typed_is_answered(local: Any) -> None:
     assert "cat left_of dog" in local.post("/gradio_api/run/predict", json=data).text
 
 
+@pytest.mark.parametrize("said", ["", "x", "0 0.5 0.5 1", "0 nan 0.5 1", "-1 1e999 0 1", "9" * 90, "<b> 1 2 3"])
+def test_what_no_script_of_the_pages_says_changes_nothing(local: Any, said: str) -> None:
+    events = {event["api_name"]: event for event in local.get("/config").json()["dependencies"]}
+    for name in ("move", "bring_back"):
+        data = {
+            "data": [said] + [None] * (len(events[name]["inputs"]) - 1),
+            "fn_index": events[name]["id"],
+            "session_hash": "a",
+        }
+        assert local.post("/gradio_api/run/predict", json=data).status_code == 200
+
+
 @pytest.mark.parametrize("headers", [{}, {"host": "evil.example"}, {"origin": "http://evil.example"}])
 def test_nothing_is_sniffed_or_framed(local: Any, headers: dict[str, str]) -> None:
     answer = local.get("/", headers=headers)

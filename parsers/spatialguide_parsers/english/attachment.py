@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from spatialguide.contracts import Predicate
+from spatialguide.scenes.reader import is_prose
 from spatialguide.scenes.scene import Scene
 from spatialguide_parsers.english import vocabulary as v
 from spatialguide_parsers.english.cast import Cast
@@ -23,6 +24,8 @@ from spatialguide_parsers.english.words import COLON
 
 #: Prepositions after which a thing is a place of its own: "he runs to a tree beside a house".
 _LANDMARKS = frozenset({"into", "to", "past", "from"})
+#: What comes right before a phrase that may be about either of two things.
+_JOINING = frozenset({"and", "comma", "link"})
 _LISTING = frozenset({"and", "noun", "comma"})
 
 
@@ -31,9 +34,11 @@ class Attachment:
 
     Args:
         relations: relation plugins by predicate name.
+        min_confidence: of the relations that are used.
     """
 
-    def __init__(self, relations: Mapping[str, Predicate]) -> None:
+    def __init__(self, relations: Mapping[str, Predicate], min_confidence: float = 0.0) -> None:
+        self._least = min_confidence
         self._cast = Cast()
         self._findings = Findings(self._cast, relations)
         self._clause = Clause()
@@ -42,10 +47,11 @@ class Attachment:
 
     def scene(self, prompt: str) -> Scene:
         """The scene of what was read."""
+        relations = self._findings.relations(int(is_prose(prompt)), self._least)
         return Scene(
             prompt=prompt,
             objects=self._cast.objects(),
-            relations=self._findings.relations(),
+            relations=relations,
             ignored=tuple(dict.fromkeys(self._findings.ignored)),
             unknown=tuple(dict.fromkeys(self._findings.unknown)),
         )
@@ -188,6 +194,8 @@ class Attachment:
             clause.lost = clause.lost or unknown or thrown
             clause.figure = None if thrown or unknown or _is_negated(self._elements[at]) else clause.figure
             return end
+        if before in ("verb", "participle") and self._elements[at - 1].text in v.FACING:
+            self._findings.ignore(self._elements[at - 1], "which way a thing looks is not guided")
         clause.nearest_before, clause.nearest = clause.nearest, group
         if clause.waiting:
             for element, grounds in clause.waiting:
@@ -281,6 +289,7 @@ class Attachment:
         waits = clause.opening and clause.figure is not None and self._waits(at, end)
         figures = () if waits else self._figures(places, mark)
         figures = self._without_grounds(figures, places)
+        self._findings.doubts = self._doubts(at, figures)
         clause.opening, clause.before = False, "link"
         denied, clause.denied, clause.refused = clause.denied and not mark.limited, False, False
         if places and self._elements[places[0]].kind == "reciprocal":
@@ -327,6 +336,19 @@ class Attachment:
             if figures == clause.guests and self._is_worn(places):
                 clause.figure = clause.host  # "a girl with a snake around her neck next to a boy"
         return end
+
+    def _doubts(self, at: int, figures: Group) -> int:
+        """How many things are unsure about who a phrase is about, and what it says."""
+        clause, mark = self._clause, _mark(self._elements[at])
+        return sum(
+            (
+                self._kind(at + 1) == "pronoun" or mark.kind == "owned",
+                mark.text == "in",
+                bool(clause.aside),
+                clause.before in _JOINING,
+                bool(clause.verb) and not set(figures) & set(clause.nearest),
+            )
+        )
 
     def _deny(self, phrase: Element) -> None:
         self._findings.ignore(phrase, "the prompt says that it is not so")

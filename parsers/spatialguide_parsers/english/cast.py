@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from spatialguide.scenes.scene import SceneObject
+from spatialguide.scenes.scene import SceneObject, Span
 from spatialguide_parsers.english.nouns import Mention
 from spatialguide_parsers.english.vocabulary import ONES
 
@@ -17,6 +17,7 @@ _NEARBY = 200
 class _Member:
     mention: Mention
     attributes: list[str] = field(default_factory=list)
+    again: set[Span] = field(default_factory=set)
 
 
 class Cast:
@@ -34,10 +35,13 @@ class Cast:
             mention: the noun phrase.
             apart_from: objects that it cannot mean, because a phrase relates it to them.
         """
-        if mention.text in ONES and self._members:
+        named = mention.text not in ONES or not self._members
+        if not named:
             mention = self._named(mention)
         known = self.known(mention, apart_from)
         if known is not None:
+            if named and mention.span != self._members[known].mention.span:
+                self._members[known].again.add(mention.span)
             return known
         self._members.append(_Member(mention, list(mention.attributes)))
         return len(self._members) - 1
@@ -94,6 +98,7 @@ class Cast:
                 count=m.mention.count,
                 span=m.mention.span,
                 phrase=m.mention.phrase,
+                again=tuple(sorted(m.again)),
             )
             for m in self._members
         )

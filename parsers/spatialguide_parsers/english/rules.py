@@ -99,10 +99,10 @@ def make_rules(relations: Mapping[str, Predicate]) -> list[Rule]:
             rules.append(_middle("relation", name))
     for name, relation in relations.items():
         for phrase in () if relation.grounds else relation.phrases:
-            rules += _places(phrase, name)
+            rules += [_depth(phrase, name)] if phrase.startswith("in the ") else _places(phrase, name)
     rules += [rule for phrase in _OTHER_PLACES.split("|") for rule in _places(phrase, "")]
     rules.append(_rule("place", "in|within|inside|across|throughout", rf" (?:the|this) (?:whole |entire )?(?:{_PICTURE})"))
-    rules.append(_rule("place", "in|into", rf" (?:the )?(?:far |distant )?(?:foreground|background|distance|corner){_FRAME}?"))
+    rules.append(_depth("in the (?:foreground|background|distance|corner)", ""))
     rules += [_phrase("other", phrase) for phrase in OTHER.split(";")]
     rules.append(_middle("part"))
     rules.append(_rule("part", "in|on|at", rf" (?:(?:the|an?) )?{_PART_DEGREE}(?:{_PART_WORDS}) of"))
@@ -149,6 +149,11 @@ def _shortened(name: str, phrases: Iterable[str]) -> Iterator[Rule]:
             yield _rule("owned", words[0], rf" (?P<owner>{_OWNER}) (?:own )?side", name)
         if len(words) > 2 and words[-1] == "of" and not _NEVER_BARE & set(words):
             yield _rule("bare", words[0], "".join(f" {word}" for word in words[1:-1]), name)
+
+
+def _depth(phrase: str, predicate: str) -> Rule:
+    """A place that is said with "in" alone: "on a background" is none."""
+    return _rule("place", "in|into", rf" (?:the )?(?:far |distant )?{phrase.removeprefix('in the ')}{_FRAME}?", predicate, 0)
 
 
 def _places(place: str, predicate: str) -> Iterator[Rule]:

@@ -129,6 +129,7 @@ POSTURES = (
     | frozenset(form for verb in _RESTING.split() for form in _present_participles(verb))
     | _words("sits lies hangs stands floats flies rests lays hovers perches sleeps")
 )
+FACING = _words("face faces facing faced")
 LOOKING = _words("look looks looking looked turn turns turning turned face faces facing faced point points pointing")
 DIRECTIONS = LOOKING | _words("lean leans leaning heads heading moving moves tilted tilting glancing staring gazing")
 

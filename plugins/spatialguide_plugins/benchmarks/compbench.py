@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from spatialguide.contracts import Benchmark, Case, Detection, Predicate
+from spatialguide.errors import EvaluationError
+from spatialguide.evaluation.pictures import SUFFIXES
 from spatialguide.evaluation.prompts import read_lines
-from spatialguide.evaluation.visor import Size
+from spatialguide.evaluation.strict import Size, iou
 from spatialguide.hookspecs import hookimpl
-from spatialguide.scenes.scene import Scene
+from spatialguide.scenes.scene import Scene, SceneObject
 
 #: In the order in which the publication looks for them; it gives no score for the last.
 PHRASES = (
@@ -37,15 +40,41 @@ class CompBench(Benchmark):
         file: the publication's prompt file, one prompt per line ("spatial_val.txt").
     """
 
-    def __init__(self, file: str) -> None:
-        self._lines = read_lines(file)
+    def __init__(self, file: str | None = None) -> None:
+        self._lines = None if file is None else read_lines(file)
 
     def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:
-        """The first prompts of the file that hold one of the rule's phrases."""
-        prompts = [line.strip().rstrip(".") for line in self._lines]
-        known = [(prompt, names) for prompt in prompts if (names := objects_of(prompt)) is not None]
-        # People are one label.
-        return [Case(prompt, tuple(dict.fromkeys(map(label_of, names))), names) for prompt, names in known[:count]]
+        """The first prompts of the file that hold one of the rule's phrases.
+
+        Raises:
+            EvaluationError: there is no file.
+        """
+        if self._lines is None:
+            raise EvaluationError("T2I-CompBench's prompts are in its file: --option file=spatial_val.txt")
+        known = [case for line in self._lines if (case := _case(line)) is not None]
+        return known[:count]
+
+    def label(self, item: SceneObject) -> str:
+        """People are one label."""
+        return label_of(item.text)
+
+    def pictures(self, folder: Path) -> list[tuple[Case, list[Path]]]:
+        """Of a folder as T2I-CompBench's scripts fill it: images named PROMPT_NUMBER, such as "a cup near a box_000000.png".
+
+        Raises:
+            EvaluationError: there are none with one of the rule's phrases.
+        """
+        by_prompt: dict[str, list[Path]] = {}
+        for path in sorted(folder.glob("*")):
+            prompt, _, number = path.stem.rpartition("_")
+            if path.suffix.lower() in SUFFIXES and number.isdecimal():
+                by_prompt.setdefault(prompt, []).append(path)
+        found = [(case, paths) for prompt, paths in by_prompt.items() if (case := _case(prompt)) is not None]
+        if not found:
+            raise EvaluationError(
+                f"'{folder}' holds no images named PROMPT_NUMBER, such as 'a cup near a box_000000.png', of spatial prompts"
+            )
+        return found
 
     def score(
         self,
@@ -60,6 +89,12 @@ class CompBench(Benchmark):
         found = {detection.label for detection in detections}
         value = spatial_score(phrase_of(case.prompt), subject, ground, detections, size)
         return all(label in found for label in case.labels), value
+
+
+def _case(line: str) -> Case | None:
+    prompt = line.strip().rstrip(".")
+    names = objects_of(prompt)
+    return None if names is None else Case(prompt, tuple(dict.fromkeys(map(label_of, names))), names)
 
 
 def phrase_of(prompt: str) -> str | None:
@@ -118,15 +153,6 @@ def position_score(phrase: str | None, subject: Detection, ground: Detection, re
         return 0.0
     overlap = iou(subject.box, ground.box)
     return 1.0 if overlap < _OVERLAP else _OVERLAP / overlap
-
-
-def iou(first: tuple[float, float, float, float], second: tuple[float, float, float, float]) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1); 0 where both are empty."""
-    width = max(0.0, min(first[2], second[2]) - max(first[0], second[0]))
-    height = max(0.0, min(first[3], second[3]) - max(first[1], second[1]))
-    shared = width * height
-    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)) - shared
-    return shared / union if union else 0.0
 
 
 @hookimpl

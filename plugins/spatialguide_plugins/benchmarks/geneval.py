@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spatialguide.contracts import Benchmark, Case, Detection, Predicate
-from spatialguide.documents import parse_json
 from spatialguide.errors import EvaluationError
-from spatialguide.evaluation.prompts import read_lines
+from spatialguide.evaluation.pictures import SUFFIXES
+from spatialguide.evaluation.prompts import read_objects
 from spatialguide.hookspecs import hookimpl
 from spatialguide.scenes.scene import Scene
 
@@ -27,22 +28,34 @@ class GenEval(Benchmark):
         file: the publication's "evaluation_metadata.jsonl"; lines of the tag "position" are used.
     """
 
-    def __init__(self, file: str) -> None:
-        try:
-            lines = [parse_json(line) for line in read_lines(file)]
-        except ValueError as error:
-            raise EvaluationError(
-                f"'{file}' does not hold one JSON object per line: {error}; give the publication's .jsonl"
-            ) from error
-        self._lines = [line for line in lines if isinstance(line, dict) and line.get("tag") == "position"]
+    def __init__(self, file: str | None = None) -> None:
+        self._lines = None if file is None else [line for line in read_objects(file) if line.get("tag") == "position"]
 
     def cases(self, vocabulary: Sequence[str] | None, count: int, seed: int) -> list[Case]:
-        """The first lines of the file."""
-        cases = []
-        for line in self._lines[:count]:
-            labels = tuple(dict.fromkeys(each["class"] for each in line.get("include", ())))
-            cases.append(Case(line["prompt"], labels, line))
-        return cases
+        """The first lines of the file.
+
+        Raises:
+            EvaluationError: there is none.
+        """
+        if self._lines is None:
+            raise EvaluationError("GenEval's prompts are in its file: --option file=evaluation_metadata.jsonl")
+        return [_case(line) for line in self._lines[:count]]
+
+    def pictures(self, folder: Path) -> list[tuple[Case, list[Path]]]:
+        """Of a folder as GenEval's scripts fill it, NUMBER/metadata.jsonl and NUMBER/samples/*.png, but for lines with colours.
+
+        Raises:
+            EvaluationError: there are none.
+        """
+        found = []
+        for described in sorted(folder.glob("*/metadata.jsonl")):
+            (line, *_) = read_objects(str(described)) or [{}]
+            images = [path for path in sorted((described.parent / "samples").glob("*")) if path.suffix.lower() in SUFFIXES]
+            if images and not any("color" in each for each in line.get("include", ())):
+                found.append((_case(line), images))
+        if not found:
+            raise EvaluationError(f"'{folder}' is not as GenEval fills it: NUMBER/metadata.jsonl beside NUMBER/samples/*.png")
+        return found
 
     def score(
         self,
@@ -56,6 +69,15 @@ class GenEval(Benchmark):
         present = [{"class": each["class"], "count": each["count"]} for each in case.data["include"]]
         detected = is_correct({**case.data, "include": present}, detections)
         return detected, float(is_correct(case.data, detections))
+
+
+def _case(line: Mapping[str, Any]) -> Case:
+    try:
+        return Case(line["prompt"], tuple(dict.fromkeys(each["class"] for each in line["include"])), dict(line))
+    except (KeyError, TypeError) as error:
+        raise EvaluationError(
+            f"this is no line of GenEval's metadata: {error!r} in {dict(line)}; give lines of its evaluation_metadata.jsonl"
+        ) from error
 
 
 def relative_position(first: Detection, second: Detection) -> set[str]:

@@ -20,7 +20,7 @@ class Conform(LossTerm):
 
     s is the cosine similarity of two maps over `temperature`. Positives of a map are the same object's maps on the other
     layers, or itself where there is one layer; negatives are the other objects' maps on all layers. The paper's positives are
-    an object's attributes and its own map at the step before, neither of which a loss term sees. Layers of different grids are
+    an object's attributes and its own map at the step before, neither of which is used here. Layers of different grids are
     averaged down to the smallest. Maps are probabilities over all tokens, and the gradient corrects the noise.
     """
 

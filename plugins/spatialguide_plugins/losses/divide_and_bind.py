@@ -16,8 +16,8 @@ from spatialguide.terms.maps import layer_mean
 class DivideAndBind(LossTerm):
     """-min over objects of TV(map), mean over the coarse layers; TV sums |differences| of neighbouring cells.
 
-    This is the paper's attendance loss alone: its binding loss compares an object's map with its attribute's, and attributes
-    have no maps here. Maps are probabilities over all tokens, not renormalised without the start-of-text token, and the
+    This is the paper's attendance loss alone: its binding loss compares an object's map with its attribute's, which `binding`
+    does in another way. Maps are probabilities over all tokens, not renormalised without the start-of-text token, and the
     gradient corrects the noise instead of updating the latent.
     """
 

@@ -13,7 +13,7 @@ from spatialguide.guidance.constants import constant, index
 from spatialguide.guidance.statistics import ObjectStatistics
 from spatialguide.hookspecs import hookimpl
 from spatialguide.scenes.planned import Structure
-from spatialguide.terms.boxes import BoxTerm
+from spatialguide.terms.boxes import BoxTerm, parts
 from spatialguide.terms.maps import axis_masks, layer_mean, top_weights
 from spatialguide.terms.projection import nearest_places
 
@@ -62,7 +62,7 @@ class Placement(BoxTerm):
         within = part = maps * masks
         part_masks = masks
         if max(counts) > 1:
-            owners, shifts, shares = _parts(counts)
+            owners, shifts, shares = parts(counts)
             owner, share = index(owners, maps), constant(shares, maps)
             columns_of_part, rows_of_part = axis_masks(
                 middle[:, owner] + half[owner] * constant(shifts, maps), half[owner] * share, maps
@@ -72,8 +72,8 @@ class Placement(BoxTerm):
         # One sort for both: the largest values within each part count against the loss, those beyond each box for it.
         regions = torch.cat([part, maps - within], dim=1).flatten(2).sort(dim=-1, descending=True).values
         cells = torch.cat([part_masks, 1 - masks], dim=1).sum(dim=(-2, -1))
-        parts, objects = sum(counts), len(counts)
-        signs = constant(((-self.inside / parts,),) * parts + ((self.outside / objects,),) * objects, maps)
+        wanted, objects = sum(counts), len(counts)
+        signs = constant(((-self.inside / wanted,),) * wanted + ((self.outside / objects,),) * objects, maps)
         inside_outside = (regions * (top_weights(cells, self.fraction, regions.shape[-1]) * signs)).sum(dim=(1, 2))
         # A mask's largest value in a column is the mask of the columns.
         profiles = torch.cat([maps.amax(dim=-2), maps.amax(dim=-1)], dim=-1)
@@ -81,14 +81,6 @@ class Placement(BoxTerm):
         per_cell = constant((self.extent / (objects * width),) * width + (self.extent / (objects * height),) * height, maps)
         extent = ((profiles - torch.cat([columns, rows], dim=-1)).abs() * per_cell).sum(dim=(1, 2))
         return self.inside + inside_outside + extent
-
-
-def _parts(counts: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]:
-    """The boxes cut into as many columns as objects are asked for: of each part its owner, by how much of the box's half it
-    stands to the right of the middle, and its share of the box's size."""
-    rows = [(owner, part, count) for owner, count in enumerate(counts) for part in range(count)]
-    shifts = tuple(((2 * part + 1) / count - 1, 0.0) for _, part, count in rows)
-    return tuple(owner for owner, _, _ in rows), shifts, tuple((1 / count, 1.0) for _, _, count in rows)
 
 
 @hookimpl

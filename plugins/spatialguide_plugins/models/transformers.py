@@ -24,6 +24,7 @@ FACTS = (
         latents="packed",
         calls="separate",
         time="t / 1000",
+        steered=rf"(single_)?{_BLOCKS}\.attn",
         reads=tokens.second,
     ),
     ModelFacts(
@@ -35,6 +36,7 @@ FACTS = (
         latents="packed",
         calls="separate",
         time="t / 1000",
+        steered=rf"(single_)?{_BLOCKS}\.attn",
         reads=tokens.chat,
     ),
     ModelFacts(
@@ -46,6 +48,7 @@ FACTS = (
         latents="packed",
         calls="separate",
         time="t / 1000",
+        steered=rf"(single_)?{_BLOCKS}\.attn",
     ),
     ModelFacts(
         "QwenImageTransformer2DModel",
@@ -110,6 +113,7 @@ FACTS = (
         negated=True,
         separable=False,
         padded="max_seq",
+        steered=r"(double|single)_stream_blocks\.\d+\.block\.attn1",
         reads=tokens.third_and_fourth,
     ),
 )

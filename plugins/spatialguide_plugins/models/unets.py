@@ -13,6 +13,7 @@ FACTS = (
         "Stable Diffusion 1.x, 2.x; SDXL, its Turbo, Lightning and refiner; others with cross-attention",
         r"up_blocks\..*\.attn2",
         depths=(),
+        steered=r".*\.attn2",
         tried="a bundled model with trained weights; random weights",
     ),
 )

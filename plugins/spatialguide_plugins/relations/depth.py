@@ -1,4 +1,4 @@
-"""Depth: in_front_of and behind, as far as a flat picture shows them."""
+"""Depth: in_front_of, behind, foreground and background, as far as a flat picture shows them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,26 @@ class Depth:
         return smaller(_OVERLAP - abs(subject[..., 0] - ground[..., 0]), down if self.nearer else -down)
 
 
+@dataclass(frozen=True)
+class Plane:
+    """The foreground (`nearer`) or the background: the same stand-in, against the middle of the picture.
+
+    It has no direction, since a thing in the background may well stand in the lower half: nothing contradicts it.
+    """
+
+    name: str
+    phrases: tuple[str, ...]
+    nearer: bool
+    grounds: int = 0
+    converse: str | None = None
+    direction: tuple[float, float] | None = None
+
+    def distance(self, subject: Any, *grounds: Any) -> Any:
+        """y - 1/2 for the foreground, the reverse for the background."""
+        down = subject[..., 1] - 0.5
+        return down if self.nearer else -down
+
+
 RELATIONS: tuple[Predicate, ...] = (
     Depth("in_front_of", ("in front of", "infront of", "at the front of"), "behind", nearer=True),
     Depth(
@@ -54,11 +74,13 @@ RELATIONS: tuple[Predicate, ...] = (
         "in_front_of",
         nearer=False,
     ),
+    Plane("in_region:foreground", ("in the foreground",), nearer=True),
+    Plane("in_region:background", ("in the background",), nearer=False),
 )
 
 
 @hookimpl
 def spatialguide_relations(register: Callable[[str, Predicate], None]) -> None:
-    """in_front_of, behind."""
+    """in_front_of, behind, in_region:foreground, in_region:background."""
     for relation in RELATIONS:
         register(relation.name, relation)

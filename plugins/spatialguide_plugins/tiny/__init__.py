@@ -34,11 +34,25 @@ def _visor(held_out: bool) -> Benchmark:
     return Visor(pairs=[pair for pair in combinations(known["names"], 2) if (frozenset(pair) in rare) == held_out])
 
 
+def _colours(related: bool = True, held_out: bool = False) -> Benchmark:
+    from spatialguide_plugins.tiny.benchmarks import Colours
+
+    return Colours(related, held_out)
+
+
+def _counts(related: bool = True, held_out: bool = False) -> Benchmark:
+    from spatialguide_plugins.tiny.benchmarks import Counts
+
+    return Counts(related, held_out)
+
+
 @hookimpl
-def spatialguide_benchmarks(register: Callable[[str, Callable[[], Benchmark]], None]) -> None:
-    """rare, common."""
+def spatialguide_benchmarks(register: Callable[[str, Callable[..., Benchmark]], None]) -> None:
+    """rare, common, colours, counts."""
     register("rare", partial(_visor, held_out=True))
     register("common", partial(_visor, held_out=False))
+    register("colours", _colours)
+    register("counts", _counts)
 
 
 @hookimpl

@@ -1,0 +1,1 @@
+"""Steerings of attention."""
