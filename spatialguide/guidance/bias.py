@@ -107,5 +107,7 @@ class Bias:
             bias = bias.expand(len(group.rows), places.shape[1], *size)
             beyond = most - places.shape[1]  # objects of other images
             found.append(functional.pad(bias, (0, 0, 0, 0, 0, beyond)) if beyond else bias)
-        joined = self.batch.joined(found).nan_to_num(0.0).clamp(-_LIMIT, _LIMIT)
-        return joined if self.sight is None else joined * self.sight.unmet[:, None, None, None]
+        joined = self.batch.joined(found)
+        if self.sight is not None:
+            joined = joined * self.sight.unmet[:, None, None, None]
+        return joined.nan_to_num(0.0).clamp(-_LIMIT, _LIMIT)

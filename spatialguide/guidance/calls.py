@@ -211,16 +211,19 @@ class GuidedCalls:
         if step.others is not None:
             before = int(step.order.conditional > 0)
             full = joined([*step.others[:before], full, *step.others[before:]])
-        if step.plan.observed and not step.observer.saw and getattr(plain(called), "is_cache_enabled", False):
-            warnings.warn(
-                f"a cache skipped the layers that guidance looks at, in step {step.plan.index}: no guidance there",
-                UnguidedWarning,
-                stacklevel=2,
-            )
-        else:
-            self._score(step, plain(called))
-        step.observer.stop()
-        step.observer.forget()
+        try:
+            if step.plan.observed and not step.observer.saw and getattr(plain(called), "is_cache_enabled", False):
+                warnings.warn(
+                    f"a cache skipped the layers that guidance looks at, in step {step.plan.index}: no guidance there",
+                    UnguidedWarning,
+                    stacklevel=2,
+                )
+            else:
+                self._score(step, plain(called))
+        finally:
+            # Not before: a backward with checkpointing calls the layers again, which are to be steered as they were.
+            step.observer.stop()
+            step.observer.forget()
         if step.order.unconditional is not None:
             images = len(full) // step.order.parts
             first = step.order.unconditional * images
