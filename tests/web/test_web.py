@@ -555,7 +555,7 @@ def test_a_drawing_can_be_stopped_by_the_keyboard_and_the_page_goes_on(page: Any
     page.wait_for_function("document.querySelector('#status').innerText.includes('/100')", timeout=120_000)
     _tab_to(page, "#stop")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#status').innerText.trim() === 'Stopped.'")
+    page.wait_for_function("document.querySelector('#status').innerText.trim() === 'Stopped.'", timeout=120_000)
     assert page.query_selector("#unguided img") is None
     # The model is free at once: the next drawing does not wait for the hundred steps.
     page.fill("#steps input", "3")
